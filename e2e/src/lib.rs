@@ -1,0 +1,1 @@
+//! Scenarios against real servers, and a real Kubernetes on one machine

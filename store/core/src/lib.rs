@@ -1,0 +1,1 @@
+//! The replicated state machine and the raft driver as values in, values out

@@ -1,0 +1,1 @@
+//! quoratectl: etcdctl's commands for Quorate

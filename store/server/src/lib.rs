@@ -1,0 +1,1 @@
+//! The quorate server: thin shells around quorate-core

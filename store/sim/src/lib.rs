@@ -1,0 +1,1 @@
+//! A whole Quorate cluster under one seed, with faults and checkers
