@@ -68,20 +68,26 @@ install_archive() {
   local archive=$1 staged
   staged=$(mktemp -d "$QUORATE_CACHE/rocksdb-staged.XXXXXX")
   cp "$archive" "$staged/librocksdb.a"
+  features > "$staged/features"
   chmod 755 "$staged"
   rm -rf "$ROCKSDB_LIB_DIR"
   mv -T "$staged" "$ROCKSDB_LIB_DIR"
 }
 
+# Whether the archive is there and was built with the features that the workspace asks for.
+ready() {
+  [ -s "$ROCKSDB_LIB_DIR/librocksdb.a" ] && [ "$(cat "$ROCKSDB_LIB_DIR/features" 2>/dev/null)" = "$(features)" ]
+}
+
 check_version
-if [ -s "$ROCKSDB_LIB_DIR/librocksdb.a" ]; then
+if ready; then
   echo "rocksdb: $QUORATE_ROCKSDB_VERSION is in $ROCKSDB_LIB_DIR"
   exit 0
 fi
 mkdir -p "$QUORATE_CACHE/build"
 exec 9>"$QUORATE_CACHE/build/rocksdb.lock"
 flock 9 # a second run waits here and then finds the library
-[ -s "$ROCKSDB_LIB_DIR/librocksdb.a" ] && exit 0
+ready && exit 0
 echo "rocksdb: building $QUORATE_ROCKSDB_VERSION once (about 12 minutes on two cores)"
 work="$QUORATE_CACHE/build/rocksdb-$QUORATE_ROCKSDB_VERSION"
 build "$work" 9>&-

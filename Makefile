@@ -1,0 +1,57 @@
+# `make` alone lists the targets. Everything built stands outside the clone in $QUORATE_CACHE (scripts/env.sh).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+NODES ?= 3
+
+.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long up down bench image clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what this machine lacks and build RocksDB and the Kubernetes parts once
+	@scripts/setup.sh
+
+build: ## Build the release binaries (they stand in the cache's target/release)
+	@scripts/in-copy scripts/cargo build --release -p quorate -p quoratectl -p quorate-operator -p quorate-e2e -p quorate-bench --bins
+
+fmt: ## Format the Rust sources
+	@scripts/cargo fmt --all
+
+lint: ## Check the format and run clippy with warnings as errors
+	@scripts/in-copy scripts/stages.sh format lint
+
+generate: ## Write the generated files anew (crds/)
+	@scripts/in-copy scripts/generate.sh --into "$(CURDIR)"
+
+check-generated: ## Fail when a generated file is stale
+	@scripts/in-copy scripts/stages.sh generated
+
+test: ## Everything that CI runs: setup, format, lint, generated files, unit, integration, end-to-end
+	@scripts/test.sh
+
+test-unit: ## Unit tests only
+	@scripts/in-copy scripts/stages.sh unit
+
+test-integration: ## Integration tests only (real RocksDB, loopback, one process)
+	@scripts/in-copy scripts/stages.sh integration
+
+test-e2e: ## End-to-end tests only (real processes, real Kubernetes; needs root)
+	@scripts/in-copy scripts/stages.sh e2e
+
+test-long: ## What is too long for `make test`: 30 crashes and 30 power cuts of each kind
+	@scripts/test.sh long
+
+up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
+	@scripts/up.sh $(NODES)
+
+down: ## Stop and remove all that `make up` started
+	@scripts/in-copy scripts/cargo run --quiet -p quorate-e2e --bin quorate-local -- down
+
+bench: ## Measure Quorate beside etcd on this machine
+	@scripts/in-copy scripts/cargo run --release -p quorate-bench -- run --suite quick
+
+image: ## Build the container images without a registry
+	@scripts/image.sh
+
+clean: ## Remove this clone's leftovers (never the cache)
+	@rm -rf target .cache
