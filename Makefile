@@ -6,7 +6,7 @@ NODES ?= 3
 .PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long up down bench image clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what this machine lacks and build RocksDB and the Kubernetes parts once
 	@scripts/setup.sh
