@@ -1,0 +1,301 @@
+//! Style rules of the whole repository that no linter knows, run as tests. A failure lists every place with its line.
+//! They read the sources as text: a rule that needs more than that belongs to clippy (clippy.toml).
+#![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Above this a file holds more than one concept; most have 100 to 300 lines.
+const FILE_LINES_MAX: usize = 600;
+
+/// A file of the repository, with its path relative to the top.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// Whether all of the file is test code: below `tests/`, or a `tests.rs` beside what it tests.
+    fn is_test(&self) -> bool {
+        self.path.contains("/tests/") || self.path.ends_with("tests.rs") || self.path.contains("/benches/")
+    }
+
+    /// The lines, numbered from 1, up to the module of unit tests at the foot.
+    fn production(&self) -> impl Iterator<Item = (usize, &str)> {
+        let end = if self.is_test() { 0 } else { self.unit_tests_start() };
+        self.numbered().take_while(move |(number, _)| *number < end)
+    }
+
+    /// The lines, numbered from 1, of the tests in this file.
+    fn tests(&self) -> impl Iterator<Item = (usize, &str)> {
+        let start = if self.is_test() { 1 } else { self.unit_tests_start() };
+        self.numbered().skip_while(move |(number, _)| *number < start)
+    }
+
+    /// The line of the first `#[cfg(test)]` that stands before a module; one past the end without any.
+    fn unit_tests_start(&self) -> usize {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let found = lines.windows(3).position(|window| {
+            window[0].starts_with("#[cfg(test)]") && window[1..].iter().any(|line| line.starts_with("mod "))
+        });
+        found.map_or(lines.len() + 1, |position| position + 1)
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+}
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Every text file that people write; what is generated or fetched is left out.
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    let top = top();
+    walk(&top, &top, &mut found);
+    assert!(found.len() > 20, "only {} files found below {}: the walk is broken", found.len(), top.display());
+    found
+}
+
+fn walk(top: &Path, folder: &Path, found: &mut Vec<Source>) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !matches!(name.as_str(), ".git" | "target" | ".cache" | "__pycache__") {
+                walk(top, &path, found);
+            }
+        } else if wanted(&name) {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push(Source { path: path.strip_prefix(top).unwrap().to_string_lossy().into_owned(), text });
+        }
+    }
+}
+
+fn wanted(name: &str) -> bool {
+    let by_extension = ["rs", "proto", "sh", "toml", "yaml", "md", "py", "go"];
+    matches!(name, "Makefile" | "Dockerfile" | "run" | "cargo" | "in-copy")
+        || Path::new(name).extension().is_some_and(|extension| by_extension.iter().any(|known| extension == *known))
+}
+
+/// Fails with all offences at once, one a line.
+fn check(rule: &str, offences: Vec<String>) {
+    assert!(offences.is_empty(), "{rule}:\n  {}\n", offences.join("\n  "));
+}
+
+/// `path:line: text` of each line that one of the words stands in.
+fn places<'a>(source: &'a Source, lines: impl Iterator<Item = (usize, &'a str)>, words: &[&str]) -> Vec<String> {
+    lines
+        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+        .map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))
+        .collect()
+}
+
+#[test]
+fn every_rust_file_opens_by_saying_what_it_is_for() {
+    let sources = sources();
+    let silent = sources.into_iter().filter(|source| source.is_rust() && !source.text.starts_with("//! "));
+    check("a file's first line is `//!` and says what the file is for", silent.map(|source| source.path).collect());
+}
+
+#[test]
+fn no_rust_file_is_longer_than_its_limit() {
+    let long = sources().into_iter().filter(Source::is_rust).filter_map(|source| {
+        let lines = source.text.lines().count();
+        (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", source.path))
+    });
+    check(&format!("a file has at most {FILE_LINES_MAX} lines: split it by concept"), long.collect());
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written in halves, so that this file does not find itself.
+    let notes = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+    ];
+    let left = sources().iter().flat_map(|source| places(source, source.numbered(), &notes)).collect();
+    check("finish it or leave it out; a plan belongs in the tracker", left);
+}
+
+#[test]
+fn production_code_does_not_unwrap() {
+    let words = [concat!(".unwrap", "()"), concat!("clippy::unwrap", "_used")];
+    let sources = sources();
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let unwraps = rust.flat_map(|source| places(source, source.production(), &words)).collect();
+    check("return an error, or `expect` with the reason why it cannot fail", unwraps);
+}
+
+#[test]
+fn tests_do_not_sleep_and_are_not_ignored() {
+    let words = [concat!("thread::", "sleep"), concat!("#[ig", "nore")];
+    let sources = sources();
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let offences = rust.flat_map(|source| places(source, source.tests(), &words)).collect();
+    check(
+        "await the event, advance the clock or step the state machine; long tests have a count in the environment",
+        offences,
+    );
+}
+
+#[test]
+fn tests_are_named_as_behaviour() {
+    let word = [concat!("fn te", "st_")];
+    let sources = sources();
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let offences = rust.flat_map(|source| places(source, source.tests(), &word)).collect();
+    check("a test's name says what holds, without the prefix", offences);
+}
+
+#[test]
+fn core_depends_on_nothing_that_does_io_or_draws_or_waits() {
+    let banned = [
+        "tokio",
+        "tonic",
+        "rocksdb",
+        "rand",
+        "rand_chacha",
+        "getrandom",
+        "hyper",
+        "nix",
+        "futures",
+        "fs4",
+        "time",
+        "jiff",
+    ];
+    let manifest = fs::read_to_string(top().join("store/core/Cargo.toml")).unwrap();
+    let named: Vec<String> = section(&manifest, "[dependencies]").iter().map(|line| dependency_name(line)).collect();
+    assert!(named.iter().any(|name| name == "raft"), "the manifest of core was not understood: {named:?}");
+    let impure = named.into_iter().filter(|name| banned.contains(&name.as_str())).collect();
+    check("core's manifest shows that it is pure", impure);
+}
+
+#[test]
+fn core_names_no_clock_thread_file_or_socket() {
+    // Features are unified over the workspace, so core could name what its manifest does not ask for.
+    let words = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::process",
+        "Instant::now",
+        "SystemTime",
+        "tonic::",
+        "tokio::",
+        "HashMap<",
+        "HashSet<",
+    ];
+    let sources = sources();
+    let core = sources.iter().filter(|source| source.path.starts_with("store/core/src/") && source.is_rust());
+    let impure = core
+        .flat_map(|source| {
+            let code = source.production().filter(|(_, line)| !line.trim_start().starts_with("//"));
+            places(source, code, &words)
+        })
+        .collect();
+    check("core takes values and gives values; hash order differs between runs, so maps are BTreeMap", impure);
+}
+
+#[test]
+fn members_take_versions_from_the_workspace() {
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|source| source.path.ends_with("/Cargo.toml")) {
+        if section(&source.text, "[lints]") != ["workspace = true"] {
+            offences.push(format!("{}: [lints] workspace = true is missing", source.path));
+        }
+        for title in ["[dependencies]", "[dev-dependencies]", "[build-dependencies]"] {
+            let own = section(&source.text, title).into_iter().filter(|line| !line.contains("workspace = true"));
+            offences.extend(own.map(|line| format!("{}: {line}", source.path)));
+        }
+    }
+    check("versions have one place, so that every selection of packages builds a dependency in the same way", offences);
+}
+
+#[test]
+fn only_raft_brings_protobuf_2_and_the_old_rand() {
+    let lock = fs::read_to_string(top().join("Cargo.lock")).unwrap();
+    let packages = packages(&lock);
+    assert!(
+        packages.iter().any(|package| package.is("protobuf 2")),
+        "raft no longer brings protobuf 2: drop this test and its lines in deny.toml"
+    );
+    let exceptions = [
+        ("protobuf 2", &["raft", "raft-proto", "protobuf-build", "protobuf-codegen"][..]),
+        ("rand 0.8", &["raft", "fail"][..]),
+    ];
+    for (banned, allowed) in exceptions {
+        let users = packages.iter().filter(|package| package.uses(banned, &packages)).map(|user| user.name.clone());
+        check(
+            &format!("{banned} has an exception in deny.toml for these crates only: {allowed:?}"),
+            users.filter(|user| !allowed.contains(&user.as_str())).collect(),
+        );
+    }
+}
+
+/// A `[[package]]` of Cargo.lock.
+struct Package {
+    name: String,
+    version: String,
+    /// As written there: the name, followed by the version where there are several.
+    dependencies: Vec<String>,
+}
+
+impl Package {
+    /// Whether this is the crate of `name version-prefix`.
+    fn is(&self, wanted: &str) -> bool {
+        let (name, version) = wanted.split_once(' ').unwrap();
+        self.name == name && self.version.starts_with(&format!("{version}."))
+    }
+
+    fn uses(&self, wanted: &str, all: &[Package]) -> bool {
+        all.iter().filter(|package| package.is(wanted)).any(|package| {
+            let exact = format!("{} {}", package.name, package.version);
+            self.dependencies.iter().any(|dependency| *dependency == package.name || *dependency == exact)
+        })
+    }
+}
+
+fn packages(lock: &str) -> Vec<Package> {
+    let field = |block: &str, name: &str| {
+        let prefix = format!("{name} = \"");
+        block.lines().find_map(|line| line.strip_prefix(&prefix)).map(|rest| rest.trim_end_matches('"').to_owned())
+    };
+    lock.split("[[package]]")
+        .skip(1)
+        .map(|block| Package {
+            name: field(block, "name").unwrap(),
+            version: field(block, "version").unwrap(),
+            dependencies: block
+                .lines()
+                .filter_map(|line| line.strip_prefix(" \"").map(|rest| rest.trim_end_matches("\",").to_owned()))
+                .collect(),
+        })
+        .collect()
+}
+
+/// The lines of one table of a manifest that say something.
+fn section(manifest: &str, title: &str) -> Vec<String> {
+    manifest
+        .lines()
+        .skip_while(|line| *line != title)
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn dependency_name(line: &str) -> String {
+    line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned()
+}
