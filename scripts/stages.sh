@@ -57,6 +57,14 @@ condensed() {
   esac || true
 }
 
+# An interrupted run takes the stage with it: `timeout` passes the signal on to all that it started.
+child=""
+stop() {
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+  exit 130
+}
+trap stop INT TERM
+
 run_stage() {
   local stage=$1 log="$logs/$1.log" warm empty limit allowed begin took status=0 passed failed verdict=ok
   read -r warm empty limit <<<"$(budget "$stage")"
@@ -64,11 +72,13 @@ run_stage() {
   [ "$cache" = warm ] || allowed=$empty
   printf '== %s (budget %d s)\n' "$stage" "$allowed"
   begin=$SECONDS
+  : >"$log"
   # The stage is this script again, so that `timeout` can stop all of it.
   timeout --kill-after=60 "$limit" "$here/stages.sh" --only "$stage" >"$log" 2>&1 &
-  local child=$!
+  child=$!
   tail --pid=$child -n +1 -s 0.5 -f "$log" 2>/dev/null | condensed "$stage"
   wait $child || status=$?
+  child=""
   took=$((SECONDS - begin))
   read -r passed failed <<<"$(count "$log")"
   if [ "$status" = 124 ] || [ "$status" = 137 ]; then
@@ -77,6 +87,8 @@ run_stage() {
     verdict="FAILED (exit $status)"
   elif has_tests "$stage" && [ "$passed" = 0 ]; then
     verdict="FAILED: no test ran"
+  elif [ "$failed" != 0 ]; then
+    verdict="FAILED"
   fi
   # A stage that fails without a failed test (a compile error, a crash of the runner) counts as one failure.
   if [ "$verdict" != ok ] && [ "$failed" = 0 ]; then failed=1; fi
