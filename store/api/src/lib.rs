@@ -5,7 +5,7 @@
 //! field is a `bytes::Bytes`, which decodes without a copy.
 //! With `default-features = false` only messages and [`Error`] remain: no tonic, no async.
 
-mod error;
+pub mod error;
 
 pub use error::{Code, Error};
 
