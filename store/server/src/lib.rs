@@ -1,1 +1,5 @@
 //! The quorate server: thin shells around quorate-core
+
+pub mod config;
+pub mod logging;
+pub mod version;

@@ -1,0 +1,410 @@
+//! Checks what the flags say together and makes a [`Config`] of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::error::Error;
+use super::parse::Values;
+use super::tls::{self, CIPHER_SUITES, Version};
+use super::url::{self, Url};
+use super::{Admin, AdminAccess, Config, Founding, InitialMember, Keepalive, Log, LogFormat, LogOutput, Warning};
+
+/// etcd's quota when none is set, in bytes.
+const QUOTA_DEFAULT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const SNAPSHOT_COUNT_DEFAULT: u64 = 10_000;
+const ELECTION_MAX_MILLIS: u64 = 50_000;
+const WATCH_PROGRESS_DEFAULT: Duration = Duration::from_secs(600);
+/// Requests above this size are warned of, as etcd does.
+const REQUEST_BYTES_ADVISED: u32 = 10 * 1024 * 1024;
+
+impl Config {
+    pub(super) fn build(mut values: Values) -> Result<Config, Error> {
+        let mut warnings = std::mem::take(&mut values.warnings);
+        let name = values.text("name");
+        if name.is_empty() {
+            return Err(Error::Empty("name"));
+        }
+        if !values.is_set("name") {
+            warnings.push(Warning::DefaultName);
+        }
+        check_urls(&values)?;
+        let (heartbeat, election) = timers(&values)?;
+        let max_request_bytes = values.uint32("max-request-bytes");
+        if max_request_bytes > REQUEST_BYTES_ADVISED {
+            warnings.push(Warning::LargeRequests { bytes: max_request_bytes });
+        }
+        let unsafe_no_fsync = values.bool("unsafe-no-fsync");
+        if unsafe_no_fsync {
+            warnings.push(Warning::NoFsync);
+        }
+        let protocol = protocol(&values)?;
+        Ok(Config {
+            data_dir: values.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
+            wal_dir: values.path("wal-dir"),
+            listen_peer_urls: values.urls("listen-peer-urls"),
+            listen_client_urls: values.urls("listen-client-urls"),
+            listen_client_http_urls: values.urls("listen-client-http-urls"),
+            listen_metrics_urls: values.urls("listen-metrics-urls"),
+            advertise_peer_urls: values.urls("initial-advertise-peer-urls"),
+            advertise_client_urls: values.urls("advertise-client-urls"),
+            founding: founding(&values, &name)?,
+            heartbeat,
+            election,
+            snapshot_count: match values.uint("snapshot-count") {
+                0 => SNAPSHOT_COUNT_DEFAULT,
+                count => count,
+            },
+            quota_bytes: match values.int("quota-backend-bytes") {
+                0 => Some(QUOTA_DEFAULT_BYTES),
+                bytes => u64::try_from(bytes).ok(),
+            },
+            max_txn_ops: values.uint32("max-txn-ops"),
+            max_request_bytes,
+            max_concurrent_streams: values.uint32("max-concurrent-streams"),
+            max_learners: values.uint32("max-learners"),
+            pre_vote: values.bool("pre-vote"),
+            strict_reconfig_check: values.bool("strict-reconfig-check"),
+            keepalive: Keepalive {
+                interval: Some(values.duration("grpc-keepalive-interval")).filter(|interval| !interval.is_zero()),
+                timeout: values.duration("grpc-keepalive-timeout"),
+            },
+            socket_reuse_port: values.bool("socket-reuse-port"),
+            client_tls: client_tls(&values, &protocol, &mut warnings)?,
+            peer_tls: peer_tls(&values, &protocol, &mut warnings)?,
+            admin: admin(&values, &protocol)?,
+            log: log(&values)?,
+            warning_apply: values.duration("warning-apply-duration"),
+            warning_unary: values.duration("warning-unary-request-duration"),
+            metrics_extensive: values.text("metrics") == "extensive",
+            watch_progress_interval: match values.duration("watch-progress-notify-interval") {
+                Duration::ZERO => WATCH_PROGRESS_DEFAULT,
+                interval => interval,
+            },
+            unsafe_no_fsync,
+            warnings,
+            variables: values.variables(),
+            name,
+        })
+    }
+
+    /// Checks that this member is in the cluster it is to found or join; only an empty directory asks.
+    ///
+    /// # Errors
+    /// [`Error::NameNotInCluster`] or [`Error::AdvertisedDiffers`].
+    pub fn check_founding(&self) -> Result<(), Error> {
+        let (Founding::New { members, .. } | Founding::Existing { members, .. }) = &self.founding else {
+            return Ok(());
+        };
+        let Some(own) = members.iter().find(|member| member.name == self.name) else {
+            return Err(Error::NameNotInCluster(self.name.clone()));
+        };
+        if own.peer_urls != self.advertise_peer_urls {
+            return Err(Error::AdvertisedDiffers {
+                name: self.name.clone(),
+                cluster: join(&own.peer_urls),
+                advertised: join(&self.advertise_peer_urls),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn join(urls: &[Url]) -> String {
+    urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn check_urls(values: &Values) -> Result<(), Error> {
+    for name in [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
+        "listen-admin-urls",
+    ] {
+        values.urls(name).iter().try_for_each(Url::check_bindable)?;
+    }
+    for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
+        for url in values.urls(name) {
+            url.check_reachable().map_err(|source| Error::Advertise { name, url, source })?;
+        }
+    }
+    if values.is_set("listen-client-urls") && !values.is_set("advertise-client-urls") {
+        return Err(Error::AdvertiseClientRequired);
+    }
+    for name in ["listen-peer-urls", "listen-client-urls", "initial-advertise-peer-urls", "advertise-client-urls"] {
+        if values.urls(name).is_empty() {
+            return Err(Error::Empty(name));
+        }
+    }
+    for name in ["listen-peer-urls", "initial-advertise-peer-urls"] {
+        let urls = values.urls(name);
+        if urls.iter().any(|url| url.socket_file().is_some()) {
+            return Err(Error::PeerSocketFile(name));
+        }
+        if urls.iter().any(Url::is_tls) != urls.iter().all(Url::is_tls) {
+            return Err(Error::MixedSchemes(name));
+        }
+    }
+    Ok(())
+}
+
+fn timers(values: &Values) -> Result<(Duration, Duration), Error> {
+    let heartbeat = values.uint("heartbeat-interval");
+    let election = values.uint("election-timeout");
+    for (name, millis) in [("heartbeat-interval", heartbeat), ("election-timeout", election)] {
+        if millis == 0 {
+            return Err(Error::ZeroInterval { name, millis });
+        }
+    }
+    if heartbeat * 5 > election {
+        return Err(Error::ElectionTooShort { election, heartbeat });
+    }
+    if election > ELECTION_MAX_MILLIS {
+        return Err(Error::ElectionTooLong(election));
+    }
+    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+fn founding(values: &Values, name: &str) -> Result<Founding, Error> {
+    let state = values.text("initial-cluster-state");
+    if state == "await" {
+        if !values.text("initial-cluster").is_empty() {
+            return Err(Error::AwaitWithCluster);
+        }
+        if values.urls("listen-admin-urls").is_empty() {
+            return Err(Error::AwaitWithoutAdmin);
+        }
+        return Ok(Founding::Await);
+    }
+    let members = match values.text("initial-cluster").as_str() {
+        "" => vec![InitialMember { name: name.to_owned(), peer_urls: values.urls("initial-advertise-peer-urls") }],
+        text => initial_cluster(text)?,
+    };
+    let token = values.text("initial-cluster-token");
+    Ok(match state.as_str() {
+        "new" => Founding::New { members, token },
+        _ => Founding::Existing { members, token },
+    })
+}
+
+/// Parses `name=url,name=url`; a name may repeat with further URLs.
+fn initial_cluster(text: &str) -> Result<Vec<InitialMember>, Error> {
+    let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+    for part in text.split(',') {
+        let (name, url) = part.split_once('=').unwrap_or((part, ""));
+        if url.is_empty() {
+            return Err(Error::InitialClusterEmptyUrl(name.to_owned()));
+        }
+        let urls = members.entry(name.trim().to_owned()).or_default();
+        urls.extend(url::parse_list(url).map_err(Error::InitialCluster)?);
+        urls.sort();
+        urls.dedup();
+    }
+    Ok(members.into_iter().map(|(name, peer_urls)| InitialMember { name, peer_urls }).collect())
+}
+
+fn protocol(values: &Values) -> Result<tls::Protocol, Error> {
+    let min = match values.text("tls-min-version").as_str() {
+        "TLS1.3" => Version::Tls13,
+        _ => Version::Tls12,
+    };
+    let max = match values.text("tls-max-version").as_str() {
+        "TLS1.2" => Version::Tls12,
+        _ => Version::Tls13,
+    };
+    if min > max {
+        return Err(Error::TlsVersions { min: min.name(), max: max.name() });
+    }
+    let mut cipher_suites = Vec::new();
+    for name in values.list("cipher-suites") {
+        // The names that Go gave these two suites before they had a standard.
+        let standard = match name.as_str() {
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305" => "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305" => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+            name => name,
+        };
+        match CIPHER_SUITES.iter().find(|suite| suite.0 == standard) {
+            Some(suite) => cipher_suites.push(*suite),
+            None => {
+                let known = CIPHER_SUITES.map(|suite| suite.0).join(", ");
+                return Err(Error::CipherSuite { name, known });
+            }
+        }
+    }
+    if min == Version::Tls13 && !cipher_suites.is_empty() {
+        return Err(Error::CipherSuitesTls13);
+    }
+    Ok(tls::Protocol { min, max, cipher_suites })
+}
+
+/// Certificate and key of these two flags; one without the other is refused.
+fn pair(values: &Values, cert: &'static str, key: &'static str) -> Result<Option<tls::Pair>, Error> {
+    match (values.path(cert), values.path(key)) {
+        (Some(certificate), Some(key)) => Ok(Some(tls::Pair { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::Pair { name: cert, missing: key }),
+        (None, Some(_)) => Err(Error::Pair { name: key, missing: cert }),
+    }
+}
+
+fn client_tls(
+    values: &Values,
+    protocol: &tls::Protocol,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<tls::Files>, Error> {
+    let server = pair(values, "cert-file", "key-file")?;
+    let urls = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"].map(|name| values.urls(name));
+    let secure = urls.iter().flatten().find(|url| url.is_tls());
+    let trusted_ca = values.path("trusted-ca-file");
+    if values.bool("client-cert-auth") && trusted_ca.is_none() {
+        return Err(Error::Requires { name: "client-cert-auth", missing: "trusted-ca-file" });
+    }
+    let Some(server) = server else {
+        return match secure {
+            Some(url) => {
+                Err(Error::TlsFilesMissing { plane: "client", url: url.clone(), cert: "cert-file", key: "key-file" })
+            }
+            None => Ok(None),
+        };
+    };
+    warn_unused("client", &urls[0], warnings);
+    Ok(Some(tls::Files {
+        client: server.clone(),
+        server,
+        trusted_ca,
+        revoked: values.path("client-crl-file"),
+        allowed_common_names: Vec::new(),
+        allowed_hostnames: values.list("client-cert-allowed-hostname"),
+        protocol: protocol.clone(),
+    }))
+}
+
+fn warn_unused(plane: &'static str, urls: &[Url], warnings: &mut Vec<Warning>) {
+    for url in urls.iter().filter(|url| !url.is_tls()) {
+        warnings.push(Warning::TlsUnused { plane, url: url.clone() });
+    }
+}
+
+fn peer_tls(
+    values: &Values,
+    protocol: &tls::Protocol,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<tls::Files>, Error> {
+    let server = pair(values, "peer-cert-file", "peer-key-file")?;
+    let client = pair(values, "peer-client-cert-file", "peer-client-key-file")?;
+    let trusted_ca = values.path("peer-trusted-ca-file");
+    let urls = values.urls("listen-peer-urls");
+    let secure = urls.iter().find(|url| url.is_tls());
+    let allowed_common_names = values.list("peer-cert-allowed-cn");
+    let allowed_hostnames = values.list("peer-cert-allowed-hostname");
+    if !allowed_common_names.is_empty() && !allowed_hostnames.is_empty() {
+        return Err(Error::Exclusive("peer-cert-allowed-cn", "peer-cert-allowed-hostname"));
+    }
+    if values.bool("peer-client-cert-auth") && trusted_ca.is_none() {
+        return Err(Error::Requires { name: "peer-client-cert-auth", missing: "peer-trusted-ca-file" });
+    }
+    let Some(server) = server else {
+        return match secure {
+            Some(url) => Err(Error::TlsFilesMissing {
+                plane: "peer",
+                url: url.clone(),
+                cert: "peer-cert-file",
+                key: "peer-key-file",
+            }),
+            None => Ok(None),
+        };
+    };
+    warn_unused("peer", &urls, warnings);
+    match (secure, &trusted_ca) {
+        (None, _) => return Ok(None),
+        (Some(url), None) => return Err(Error::PeerCaMissing(url.clone())),
+        (Some(_), Some(_)) => {}
+    }
+    Ok(Some(tls::Files {
+        client: client.unwrap_or_else(|| server.clone()),
+        server,
+        trusted_ca,
+        revoked: values.path("peer-crl-file"),
+        allowed_common_names,
+        allowed_hostnames,
+        protocol: protocol.clone(),
+    }))
+}
+
+fn admin(values: &Values, protocol: &tls::Protocol) -> Result<Option<Admin>, Error> {
+    let urls = values.urls("listen-admin-urls");
+    let server = pair(values, "admin-cert-file", "admin-key-file")?;
+    let trusted_ca = values.path("admin-trusted-ca-file");
+    let token = values.path("admin-token-file");
+    if urls.is_empty() {
+        for (given, name) in [
+            (server.is_some(), "admin-cert-file"),
+            (trusted_ca.is_some(), "admin-trusted-ca-file"),
+            (token.is_some(), "admin-token-file"),
+        ] {
+            if given {
+                return Err(Error::Requires { name, missing: "listen-admin-urls" });
+            }
+        }
+        return Ok(None);
+    }
+    if token.is_some() && trusted_ca.is_some() {
+        return Err(Error::Exclusive("admin-token-file", "admin-trusted-ca-file"));
+    }
+    let secure = urls.iter().all(Url::is_tls);
+    if !secure && urls.iter().any(Url::is_tls) {
+        return Err(Error::MixedSchemes("listen-admin-urls"));
+    }
+    let tls = match (secure, server) {
+        (false, _) => None,
+        (true, Some(server)) => Some(tls::Files {
+            client: server.clone(),
+            server,
+            trusted_ca: trusted_ca.clone(),
+            revoked: None,
+            allowed_common_names: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            protocol: protocol.clone(),
+        }),
+        (true, None) => {
+            let (cert, key) = ("admin-cert-file", "admin-key-file");
+            return Err(Error::TlsFilesMissing { plane: "admin", url: urls[0].clone(), cert, key });
+        }
+    };
+    let access = match (token, tls, trusted_ca) {
+        (Some(file), tls, _) => AdminAccess::Token { file, tls },
+        (None, Some(tls), Some(_)) => AdminAccess::MutualTls(tls),
+        _ => return Err(Error::AdminUnprotected),
+    };
+    Ok(Some(Admin { urls, access }))
+}
+
+fn log(values: &Values) -> Result<Log, Error> {
+    let logger = values.text("logger");
+    if logger != "zap" {
+        return Err(Error::Logger(logger));
+    }
+    let format = match values.text("log-format").as_str() {
+        "json" => LogFormat::Json,
+        "console" => LogFormat::Console,
+        other => return Err(Error::LogFormat(other.to_owned())),
+    };
+    let names = values.list("log-outputs");
+    if names.is_empty() {
+        return Err(Error::Empty("log-outputs"));
+    }
+    if names.len() > 1 && names.iter().any(|name| name == "default") {
+        return Err(Error::LogOutputs);
+    }
+    let outputs = names
+        .into_iter()
+        .map(|name| match name.as_str() {
+            "default" | "stderr" => Ok(LogOutput::Stderr),
+            "stdout" => Ok(LogOutput::Stdout),
+            "systemd/journal" => Err(Error::LogOutput(name)),
+            _ => Ok(LogOutput::File(name.into())),
+        })
+        .collect::<Result<_, _>>()?;
+    let level = values.text("log-level").parse().expect("the table has the same levels");
+    Ok(Log { level, format, outputs })
+}
