@@ -3,3 +3,5 @@
 pub mod config;
 pub mod logging;
 pub mod version;
+pub mod tls;
+pub mod wal;
