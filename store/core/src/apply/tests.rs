@@ -1,0 +1,10 @@
+//! Commands against a store in memory: each rule that etcd's clients see, and random histories against a naive model.
+
+mod fixture;
+mod keys;
+mod leases;
+mod model;
+mod random;
+mod restart;
+mod size;
+mod txns;
