@@ -1,0 +1,222 @@
+//! The ordered store on RocksDB. Its own log is off: the raft log is the write-ahead log, and all families are flushed atomically, so
+//! that after a crash they stand at one point of it. Design: `store/README.md`, "MVCC on RocksDB".
+//!
+//! Invariant: every family holds the same applied row (`APPLIED_ROW`), in memory and on disk; opening asserts it.
+
+mod metrics;
+mod options;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_core::backend::{APPLIED_ROW, Error, Family, Write, WriteBatch, decode_applied};
+use quorate_core::log::{Index, Term};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteOptions,
+};
+
+pub use metrics::Metrics;
+pub use options::Options;
+pub use view::{Live, Snapshot};
+
+use options::Tuning;
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("database {}: {reason}; if the disk is sound, rebuild this member from the others", .path.display())]
+    RocksDb { path: PathBuf, reason: String },
+    #[error("database {} holds family {family:?}, which this version does not know: start the version that wrote it", .path.display())]
+    UnknownFamily { path: PathBuf, family: String },
+    #[error(
+        "database {}: the families stand at different points of the log ({points}); rebuild this member from the others",
+        .path.display()
+    )]
+    FamiliesDiffer { path: PathBuf, points: String },
+    #[error(transparent)]
+    Read(#[from] Error),
+}
+
+/// A database; clones share it. It closes when the last clone, view and snapshot is gone.
+#[derive(Clone)]
+pub struct Backend {
+    database: Arc<Database>,
+}
+
+pub(crate) struct Database {
+    rocks: DB,
+    path: PathBuf,
+    write_options: WriteOptions,
+    /// Owns the block cache and memtable budget that the database was opened with.
+    tuning: Tuning,
+    /// Bytes of the batches written since the last flush that this type asked for.
+    unflushed: AtomicU64,
+}
+
+impl Database {
+    pub(crate) fn family(&self, family: Family) -> &ColumnFamily {
+        self.rocks.cf_handle(family.name()).expect("opening created every family")
+    }
+}
+
+impl Backend {
+    /// Opens the database in `directory`, creating it when there is none (its parent must exist).
+    ///
+    /// # Errors
+    /// A database that is corrupt, locked, of a later version, or whose families do not stand at one point of the log.
+    pub fn open(directory: &Path, options: Options) -> Result<Backend, OpenError> {
+        let failed =
+            |reason: rocksdb::Error| OpenError::RocksDb { path: directory.to_owned(), reason: reason.to_string() };
+        let tuning = Tuning::new(options);
+        let descriptors = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), tuning.family(family)));
+        if directory.join("CURRENT").exists() {
+            refuse_unknown_families(directory, &DB::list_cf(&tuning.database(), directory).map_err(failed)?)?;
+        }
+        let rocks = DB::open_cf_descriptors(&tuning.database(), directory, descriptors).map_err(failed)?;
+        let mut write_options = WriteOptions::default();
+        write_options.disable_wal(true);
+        let path = directory.to_owned();
+        let database = Database { rocks, path, write_options, tuning, unflushed: AtomicU64::new(0) };
+        let backend = Backend { database: Arc::new(database) };
+        backend.assert_one_point()?;
+        Ok(backend)
+    }
+
+    fn assert_one_point(&self) -> Result<(), OpenError> {
+        let mut points = Vec::new();
+        for family in Family::ALL {
+            points.push((family.name(), self.read_applied(family)?));
+        }
+        if points.iter().all(|(_, point)| *point == points[0].1) {
+            return Ok(());
+        }
+        let points = points.iter().map(|(name, point)| match point {
+            Some((index, term)) => format!("{name} at {index} of term {term}"),
+            None => format!("{name} empty"),
+        });
+        let points = points.collect::<Vec<_>>().join(", ");
+        Err(OpenError::FamiliesDiffer { path: self.database.path.clone(), points })
+    }
+
+    /// The applied row of a family as it is on disk, memory ignored.
+    fn read_applied(&self, family: Family) -> Result<Option<(Index, Term)>, Error> {
+        let failed = |reason: String| Error { operation: "read of the applied row", family: family.name(), reason };
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        let handle = self.database.family(family);
+        let row = self.database.rocks.get_pinned_cf_opt(handle, APPLIED_ROW, &options);
+        let Some(row) = row.map_err(|error| failed(error.to_string()))? else { return Ok(None) };
+        decode_applied(&row).map(Some).ok_or_else(|| failed(format!("it has {} bytes, not 16", row.len())))
+    }
+
+    /// Index and term up to which the log is in the database *on disk*; (0, 0) in a new one. The log may be cut below it.
+    pub fn durable_applied(&self) -> Result<(Index, Term), Error> {
+        Ok(self.read_applied(Family::Meta)?.unwrap_or((0, 0)))
+    }
+
+    /// Applies the batch at once. Visible on return; durable after the next flush, or from the raft log.
+    pub fn write(&self, batch: &WriteBatch) -> Result<(), Error> {
+        let mut rocks = rocksdb::WriteBatch::default();
+        for write in batch.writes() {
+            match write {
+                Write::Put { family, key, value } => rocks.put_cf(self.database.family(*family), key, value),
+                Write::Delete { family, key } => rocks.delete_cf(self.database.family(*family), key),
+            }
+        }
+        self.database.rocks.write_opt(rocks, &self.database.write_options).map_err(|error| Error {
+            operation: "write",
+            family: "all",
+            reason: error.to_string(),
+        })?;
+        self.database.unflushed.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A view that sees each write as soon as it returned; for the role that writes.
+    pub fn live(&self) -> Live {
+        Live::new(Arc::clone(&self.database))
+    }
+
+    /// The rows as they are now, for any thread and any time; old rows stay on disk while it lives.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.database))
+    }
+
+    /// Makes everything written before the call durable, all families at one point of the log.
+    pub fn flush(&self) -> Result<(), Error> {
+        let before = self.database.unflushed.load(Ordering::Relaxed);
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.map(|family| self.database.family(family));
+        let families: Vec<_> = families.iter().collect();
+        self.database.rocks.flush_cfs_opt(&families, &options).map_err(|error| Error {
+            operation: "flush",
+            family: "all",
+            reason: error.to_string(),
+        })?;
+        self.database.unflushed.fetch_sub(before, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of batches that a crash now would have to replay from the raft log, at most: RocksDB also flushes by itself when its
+    /// memory budget is used up, which this does not see.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.database.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Flushes and writes a copy of the database, by hard links, to `directory`, which must not exist and lie on the same file
+    /// system. What it stands for must be read out of the copy: the database goes on meanwhile.
+    pub fn checkpoint(&self, directory: &Path) -> Result<(), Error> {
+        self.flush()?;
+        Checkpoint::new(&self.database.rocks)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
+            .map_err(|error| Error { operation: "checkpoint", family: "all", reason: error.to_string() })
+    }
+
+    /// Rewrites one family so that deleted rows give their space back. Blocks its caller, not readers or writers; its pace is
+    /// the rate limiter's.
+    pub fn compact(&self, family: Family) -> Result<(), Error> {
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::ForceOptimized);
+        let handle = self.database.family(family);
+        self.database.rocks.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        match self.metrics().background_errors {
+            0 => Ok(()),
+            count => {
+                let reason = format!("RocksDB counts {count} background errors");
+                Err(Error { operation: "compaction", family: family.name(), reason })
+            }
+        }
+    }
+
+    /// Bytes of the live files and of what is in memory.
+    pub fn approximate_size(&self) -> u64 {
+        let Metrics { live_file_bytes, memtable_bytes, .. } = self.metrics();
+        live_file_bytes + memtable_bytes
+    }
+
+    /// What RocksDB says about itself.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::read(&self.database)
+    }
+
+    /// Where the database lies.
+    pub fn path(&self) -> &Path {
+        &self.database.path
+    }
+}
+
+fn refuse_unknown_families(path: &Path, found: &[String]) -> Result<(), OpenError> {
+    let known =
+        |name: &String| name == rocksdb::DEFAULT_COLUMN_FAMILY_NAME || Family::ALL.iter().any(|f| f.name() == name);
+    match found.iter().find(|name| !known(name)) {
+        Some(family) => Err(OpenError::UnknownFamily { path: path.to_owned(), family: family.clone() }),
+        None => Ok(()),
+    }
+}
