@@ -1,0 +1,48 @@
+//! `spec.storage`: the volume of each member and what becomes of it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema::rules;
+
+/// One volume a member.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storage.storageClassName cannot be changed or set later: create a new cluster with the other class")])))]
+#[serde(rename_all = "camelCase")]
+pub struct StorageSpec {
+    /// Size of each volume.
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "storage.size must be a positive quantity such as 10Gi"), ("self == oldSelf", "storage.size cannot be changed: this release of the operator does not resize volumes; keep the old size")])))]
+    pub size: String,
+    /// Storage class; the cluster's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// What becomes of volumes that are no longer in use.
+    #[serde(default)]
+    pub retention: StorageRetention,
+}
+
+/// What becomes of volumes.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageRetention {
+    /// When the QuorateCluster is deleted. Retain also keeps the latch and the certificate authorities, so that a new
+    /// QuorateCluster of the same name can adopt the disks.
+    pub when_deleted: VolumePolicy,
+    /// When the member was removed by scaling in.
+    pub when_scaled: VolumePolicy,
+}
+
+impl Default for StorageRetention {
+    fn default() -> Self {
+        Self { when_deleted: VolumePolicy::Retain, when_scaled: VolumePolicy::Delete }
+    }
+}
+
+/// Keep the volume claim or delete it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VolumePolicy {
+    Retain,
+    Delete,
+}

@@ -1,0 +1,41 @@
+use serde_json::json;
+
+use super::*;
+
+fn object(change: impl FnOnce(&mut serde_json::Value)) -> QuorateCluster {
+    let mut value = json!({
+        "apiVersion": "quorate.io/v1alpha1", "kind": "QuorateCluster",
+        "metadata": {"name": "main", "namespace": "team", "uid": "u-1", "generation": 2},
+        "spec": {"version": "0.1.0", "storage": {"size": "1Gi"}},
+    });
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn names_and_urls_follow_the_cluster() {
+    let desired = Desired::parse(&object(|_| ())).unwrap();
+    assert_eq!(desired.peer_url(2), "https://main-2.main-peers.team.svc:2380");
+    assert_eq!(desired.ordinal("main-2"), Some(2));
+    assert_eq!(desired.ordinal("main-peers"), None);
+    assert_eq!(desired.ordinal("other-2"), None);
+    assert_eq!(desired.volume(0), "data-main-0");
+}
+
+#[test]
+fn refuses_what_an_older_schema_let_through() {
+    for (path, value, expected) in [
+        ("/spec/replicas", json!(4), "1, 3, 5 or 7 are allowed"),
+        ("/spec/version", json!("latest"), "a semantic version"),
+        ("/spec/storage/size", json!("big"), "spec.storage.size"),
+        ("/spec/limits", json!({"maxTxnOps": 0}), "1 to 10000 is allowed"),
+        ("/spec/raft", json!({"profile": "Custom"}), "needs both timers"),
+        ("/spec/tls", json!({"peer": {"mode": "Disabled"}}), "quorate.io/allow-plaintext-peers"),
+        ("/metadata/annotations", json!({"quorate.io/adopt": "x"}), "16 lower-case hex digits"),
+    ] {
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        let object = object(|object| object.pointer_mut(parent).unwrap()[key] = value);
+        let message = Desired::parse(&object).unwrap_err().to_string();
+        assert!(message.contains(expected), "{path}: {message}");
+    }
+}

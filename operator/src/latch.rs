@@ -1,0 +1,165 @@
+//! The latch: what must be remembered of a cluster, written ahead of every act (rule A).
+//!
+//! It lives in the ConfigMap `NAME-latch`, which has no owner reference and therefore outlives the `QuorateCluster`
+//! whose disks are retained. Status is only a view; this is the record.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Limits, Template, Timers};
+use crate::id::Id;
+
+/// Format of the record that this operator writes; a newer one is left alone.
+pub const FORMAT: u32 = 1;
+
+/// The record of one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latch {
+    pub format: u32,
+    pub cluster_id: Id,
+    /// UID of the `QuorateCluster` that owns the disks.
+    pub owner_uid: String,
+    /// UID of the one that owned them before they were adopted; its certificate authorities are taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_from: Option<String>,
+    pub phase: Phase,
+    /// The disk that the cluster was or will be founded on.
+    pub founder: Disk,
+    /// Members by ordinal, as the configuration last read linearizably has them.
+    pub members: Vec<LatchedMember>,
+    /// Revision of the renderer that the template was proven with.
+    pub template_epoch: u32,
+    /// The last proven template: what a pod that is re-created at any moment gets (rule C).
+    pub template: Template,
+    /// The one operation under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// What was last decided to be pushed to running members.
+    pub tuning: Tuning,
+}
+
+/// How far founding got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// `Found` may or may not have reached the disk in `founder`.
+    Founding,
+    Founded,
+}
+
+/// A disk: the directory's own id and the volume claim it lies on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    pub member_id: Id,
+    pub disk_id: String,
+    pub pvc_uid: String,
+}
+
+/// A member of the configuration and the disk it was added for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatchedMember {
+    pub ordinal: u32,
+    #[serde(flatten)]
+    pub disk: Disk,
+    pub voter: bool,
+}
+
+/// What is under way; at most one, and it says all that is needed to go on after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Operation {
+    /// A pod of this ordinal becomes a learner and then a voter.
+    Join { ordinal: u32, started_at: Timestamp, disk: Option<Disk> },
+    /// The member of this ordinal leaves the configuration.
+    Remove { ordinal: u32, started_at: Timestamp, disk: Disk, reason: RemovalReason },
+    /// The member left; its volume is dealt with.
+    Retire { ordinal: u32, started_at: Timestamp, disk: Disk, reason: RemovalReason },
+}
+
+impl Operation {
+    /// Ordinal that the operation is about.
+    pub fn ordinal(&self) -> u32 {
+        match self {
+            Self::Join { ordinal, .. } | Self::Remove { ordinal, .. } | Self::Retire { ordinal, .. } => *ordinal,
+        }
+    }
+
+    /// When it was written.
+    pub fn started_at(&self) -> Timestamp {
+        match self {
+            Self::Join { started_at, .. } | Self::Remove { started_at, .. } | Self::Retire { started_at, .. } => {
+                *started_at
+            }
+        }
+    }
+
+    /// The word that status shows.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "ScaleOut",
+            Self::Remove { reason, .. } | Self::Retire { reason, .. } => match reason {
+                RemovalReason::ScaleIn => "ScaleIn",
+                RemovalReason::DiskLost | RemovalReason::Corrupt => "Replace",
+            },
+        }
+    }
+}
+
+/// Why a member leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RemovalReason {
+    /// The spec asks for fewer members.
+    ScaleIn,
+    /// Its disk is gone or is another one.
+    DiskLost,
+    /// It raised the alarm CORRUPT.
+    Corrupt,
+}
+
+/// Live settings with their generation, which only rises.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tuning {
+    pub generation: u64,
+    pub timers: Timers,
+    pub limits: Limits,
+}
+
+/// Why a ConfigMap cannot be taken for a latch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the latch has format {found} and this operator knows up to {FORMAT}: run the operator release that wrote it"
+    )]
+    Newer { found: u32 },
+    #[error("the latch cannot be read ({detail}): restore the ConfigMap from a backup; it is never rewritten blindly")]
+    Unreadable { detail: String },
+}
+
+impl Latch {
+    /// Parses the record; the format is looked at first, so that a newer one is named and not called broken.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let unreadable = |error: serde_json::Error| Error::Unreadable { detail: error.to_string() };
+        let head: Head = serde_json::from_str(text).map_err(unreadable)?;
+        if head.format > FORMAT {
+            return Err(Error::Newer { found: head.format });
+        }
+        serde_json::from_str(text).map_err(unreadable)
+    }
+
+    /// The record as text.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("the record holds only strings, numbers and maps with string keys")
+    }
+
+    /// The member recorded for an ordinal.
+    pub fn member(&self, ordinal: u32) -> Option<&LatchedMember> {
+        self.members.iter().find(|member| member.ordinal == ordinal)
+    }
+}

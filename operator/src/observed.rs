@@ -1,0 +1,204 @@
+//! What was seen of a cluster at one instant: plain values, gathered by `observe`, judged by `plan`.
+//!
+//! Everything here comes from live reads, never from a watch's cache (invariant 6 of the design).
+
+use std::collections::BTreeMap;
+
+use crate::desired::{Limits, Timers};
+use crate::id::Id;
+use crate::latch::Latch;
+use crate::render::Drift;
+
+/// All that decisions are made of.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Whether the object carries our finalizer.
+    pub finalizer: bool,
+    pub latch: LatchSeen,
+    pub statefulset: Option<StatefulSetSeen>,
+    /// By ordinal, as are the two maps below.
+    pub pods: BTreeMap<u32, PodSeen>,
+    pub volumes: BTreeMap<u32, VolumeSeen>,
+    pub members: BTreeMap<u32, MemberSeen>,
+    /// Read linearizably, or `None` when no member could answer.
+    pub configuration: Option<Configuration>,
+    /// Children that are not as they shall be, in the order in which they are put right.
+    pub drift: Vec<Drift>,
+    /// Secrets with a certificate authority that exist, with the UID of the `QuorateCluster` they were made for.
+    pub authorities: Vec<AuthoritySeen>,
+}
+
+/// The latch and the version of the ConfigMap that it was read from.
+#[derive(Clone, Debug)]
+pub enum LatchSeen {
+    Absent,
+    Unusable { reason: String },
+    Present { latch: Box<Latch>, resource_version: String },
+}
+
+impl LatchSeen {
+    /// The record, when there is one that can be read.
+    pub fn latch(&self) -> Option<&Latch> {
+        match self {
+            Self::Present { latch, .. } => Some(latch),
+            Self::Absent | Self::Unusable { .. } => None,
+        }
+    }
+}
+
+/// The StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatefulSetSeen {
+    pub uid: String,
+    pub resource_version: String,
+    pub replicas: u32,
+    /// Whether its controller is this very `QuorateCluster`.
+    pub ours: bool,
+    pub deleting: bool,
+    /// Revision that a new pod gets; empty until the StatefulSet controller has looked.
+    pub update_revision: String,
+}
+
+/// A pod of the StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSeen {
+    pub uid: String,
+    pub resource_version: String,
+    pub deleting: bool,
+    pub ready: bool,
+    /// Where it can be reached, once it has an address.
+    pub address: Option<String>,
+    pub revision: String,
+    /// Why it does not run, in words; empty when it does.
+    pub trouble: String,
+}
+
+/// A volume claim of the StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSeen {
+    pub uid: String,
+    pub resource_version: String,
+    pub deleting: bool,
+    /// The volume behind the claim is gone.
+    pub lost: bool,
+    /// What the annotations say that lives on it.
+    pub marked: Option<VolumeMark>,
+}
+
+/// The part of the latch that a volume claim carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMark {
+    pub cluster_id: Id,
+    pub member_id: Id,
+    pub disk_id: String,
+}
+
+/// A Secret with a certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthoritySeen {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub owner_uid: Option<String>,
+}
+
+/// What a member said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberSeen {
+    /// It did not answer; absence alone is never a reason to remove a member.
+    Silent {
+        reason: String,
+    },
+    Answered(Box<MemberState>),
+}
+
+/// The facts about a member that decisions need (`Admin.MemberState`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberState {
+    pub phase: MemberPhase,
+    pub role: Role,
+    pub cluster_id: Option<Id>,
+    pub member_id: Option<Id>,
+    pub name: String,
+    pub disk_id: String,
+    pub leader_id: Option<Id>,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub lag_entries: u64,
+    pub db_size_bytes: i64,
+    pub db_in_use_bytes: i64,
+    pub version: String,
+    pub timers: Timers,
+    pub limits: Limits,
+    /// Members with the alarm CORRUPT, as this member knows them.
+    pub corrupt: Vec<Id>,
+    /// Members with the alarm NOSPACE.
+    pub no_space: Vec<Id>,
+    /// Why the directory is refused.
+    pub refusal: String,
+    /// How far the leader has brought the others; empty on the others.
+    pub progress: Vec<Progress>,
+}
+
+/// Where a member is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemberPhase {
+    Starting,
+    AwaitingAdmission,
+    AwaitingAdoption,
+    Running,
+    Removed,
+    Refused,
+    Fenced,
+}
+
+/// What a running member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Unknown,
+    Follower,
+    Candidate,
+    Leader,
+    Learner,
+}
+
+/// The leader's view of another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub member_id: Id,
+    pub match_index: u64,
+    pub recently_active: bool,
+}
+
+/// The members as the raft log has them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Configuration {
+    pub cluster_id: Id,
+    /// Raft index of the last change, which the next one is conditional on.
+    pub index: u64,
+    pub members: Vec<ConfiguredMember>,
+}
+
+/// One member of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConfiguredMember {
+    pub id: Id,
+    /// Name of its pod; empty on a member that something else added.
+    pub name: String,
+    pub learner: bool,
+    pub disk_id: String,
+    pub peer_urls: Vec<String>,
+    pub client_urls: Vec<String>,
+}
+
+impl Configuration {
+    /// Members with a vote.
+    pub fn voters(&self) -> impl Iterator<Item = &ConfiguredMember> {
+        self.members.iter().filter(|member| !member.learner)
+    }
+
+    /// The one learner; rule D allows no second.
+    pub fn learner(&self) -> Option<&ConfiguredMember> {
+        self.members.iter().find(|member| member.learner)
+    }
+}

@@ -1,0 +1,110 @@
+//! Whose disks are these? Nothing is touched while that is open (rules A, B and I).
+
+use crate::latch::Latch;
+use crate::observed::{LatchSeen, MemberPhase, Observed};
+
+use super::facts::answered;
+use super::guard::{Guard, guard};
+use super::{Action, Context, Step};
+
+pub(super) fn next(context: Context<'_>) -> Option<Step> {
+    match &context.observed.latch {
+        LatchSeen::Unusable { reason } => Some(Step::stall("LatchUnusable", reason.clone())),
+        LatchSeen::Absent => without_latch(context),
+        LatchSeen::Present { latch, resource_version } => {
+            another_owner(context, latch, resource_version).or_else(|| foreign_member(context, latch))
+        }
+    }
+}
+
+/// Invariant 1: any trace of a cluster forbids founding one.
+fn without_latch(context: Context<'_>) -> Option<Step> {
+    let trace = trace_of_a_cluster(context.observed)?;
+    if guard(Guard::FoundOnce, false) {
+        return None;
+    }
+    Some(Step::stall(
+        "LatchMissing",
+        format!(
+            "there is no ConfigMap {}, but {trace}: a cluster exists and none is founded over it; restore the ConfigMap, or delete the volume claims to begin anew without their data",
+            context.desired.latch_name()
+        ),
+    ))
+}
+
+fn trace_of_a_cluster(observed: &Observed) -> Option<String> {
+    let marked = observed.volumes.iter().find_map(|(ordinal, volume)| {
+        volume
+            .marked
+            .as_ref()
+            .map(|mark| format!("the volume claim of ordinal {ordinal} belongs to cluster {}", mark.cluster_id))
+    });
+    marked.or_else(|| {
+        answered(observed).find_map(|(ordinal, state)| {
+            let is_empty = matches!(state.phase, MemberPhase::AwaitingAdmission | MemberPhase::Starting);
+            (!is_empty).then(|| format!("ordinal {ordinal} runs on a disk that is not empty"))
+        })
+    })
+}
+
+fn another_owner(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option<Step> {
+    let desired = context.desired;
+    if latch.owner_uid == desired.uid {
+        return None;
+    }
+    let cluster = latch.cluster_id;
+    if desired.adopt != Some(cluster) {
+        return Some(Step::stall(
+            "DisksOfAnotherCluster",
+            format!(
+                "disks of cluster {cluster} are retained from an earlier QuorateCluster of this name: to take them over set the annotation quorate.io/adopt: \"{cluster}\"; to begin anew delete the ConfigMap {} and the volume claims",
+                desired.latch_name()
+            ),
+        ));
+    }
+    if context.observed.statefulset.as_ref().is_some_and(|seen| !seen.ours) {
+        return Some(Step::wait(
+            "AwaitPredecessor",
+            "the StatefulSet of the earlier QuorateCluster is still going away",
+        ));
+    }
+    let mut adopted = latch.clone();
+    adopted.adopted_from = Some(std::mem::replace(&mut adopted.owner_uid, desired.uid.clone()));
+    Some(Step::act(
+        Action::WriteLatch {
+            latch: Box::new(adopted),
+            resource_version: resource_version.to_owned(),
+            what: "the disks are adopted",
+        },
+        "the annotation quorate.io/adopt names the retained cluster",
+    ))
+}
+
+/// A member of another cluster, or one that nobody added, is never worked around.
+fn foreign_member(context: Context<'_>, latch: &Latch) -> Option<Step> {
+    for (ordinal, state) in answered(context.observed) {
+        if state.phase == MemberPhase::AwaitingAdoption && latch.member(ordinal).is_some() {
+            let action = Action::Adopt { ordinal, cluster_id: latch.cluster_id };
+            return Some(Step::act(action, "the member waits for its new owner"));
+        }
+        if let Some(cluster) = state.cluster_id.filter(|cluster| *cluster != latch.cluster_id) {
+            return Some(Step::stall(
+                "ForeignMember",
+                format!(
+                    "{} serves cluster {cluster} and this is cluster {}: its volume claim comes from elsewhere; delete claim and pod, or put the right one back",
+                    context.desired.pod(ordinal),
+                    latch.cluster_id
+                ),
+            ));
+        }
+    }
+    let configuration = context.observed.configuration.as_ref()?;
+    let unknown = configuration.members.iter().find(|member| context.desired.ordinal(&member.name).is_none())?;
+    Some(Step::stall(
+        "UnknownMember",
+        format!(
+            "member {} ({:?}) was added by something else than the operator: remove it with `quoratectl member remove {}`",
+            unknown.id, unknown.name, unknown.id
+        ),
+    ))
+}

@@ -1,0 +1,118 @@
+//! Decides the single next step of a cluster. Pure: `observe` gathers facts, `act` performs the one action, and the
+//! next round observes afresh, so that a crash in between costs one repetition and no more.
+//!
+//! One file a concern; `plan` asks them in the order of the design (section 2), and the first that has something to do
+//! or to wait for has the say.
+
+mod action;
+mod bootstrap;
+mod delete;
+mod facts;
+pub mod guard;
+mod identity;
+mod join;
+mod record;
+mod remove;
+mod replace;
+mod scale;
+mod size;
+mod tune;
+
+use jiff::Timestamp;
+
+use crate::desired::Desired;
+use crate::observed::Observed;
+
+pub use action::{Action, Decision, MembershipChange, Stall, Step};
+pub use facts::{Facts, LAG_ENTRIES_MAX};
+pub use size::{budget, statefulset_replicas};
+
+/// All that a concern may look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub desired: &'a Desired,
+    pub observed: &'a Observed,
+    pub facts: &'a Facts,
+    pub now: Timestamp,
+}
+
+/// The next step and the facts it rests on.
+pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Decision {
+    let facts = Facts::new(desired, observed);
+    let context = Context { desired, observed, facts: &facts, now };
+    let step = next(context);
+    Decision { facts, step }
+}
+
+fn next(context: Context<'_>) -> Step {
+    let Context { desired, observed, .. } = context;
+    if desired.deleting {
+        return delete::next(context);
+    }
+    if desired.paused {
+        return Step::Paused;
+    }
+    if !observed.finalizer {
+        return Step::act(Action::AddFinalizer, "the finalizer is missing");
+    }
+    let concerns: [fn(Context<'_>) -> Option<Step>; 9] = [
+        identity::next,
+        children,
+        bootstrap::next,
+        record::next,
+        quorum,
+        operation,
+        replace::next,
+        scale::next,
+        tune::next,
+    ];
+    concerns.iter().find_map(|concern| concern(context)).unwrap_or(Step::Steady)
+}
+
+/// Puts right what is not as it shall be; never blocked by an operation.
+fn children(context: Context<'_>) -> Option<Step> {
+    let drift = context.observed.drift.first()?;
+    Some(match &drift.conflict {
+        Some(conflict) => Step::stall("NameConflict", conflict.clone()),
+        None => Step::act(Action::Apply(drift.child.clone()), drift.reason.clone()),
+    })
+}
+
+/// Without a linearizable configuration nothing about membership may be decided (invariant 6): the pods come back on
+/// their own disks by themselves.
+fn quorum(context: Context<'_>) -> Option<Step> {
+    if context.observed.configuration.is_some() {
+        return None;
+    }
+    let facts = context.facts;
+    if facts.lost_disks.len() > facts.voters.len().saturating_sub(facts.quorum()) {
+        return Some(Step::stall(
+            "DisksLost",
+            format!(
+                "the disks of {} of {} voters are gone ({}): no quorum can come back by itself; restore a backup into a new cluster",
+                facts.lost_disks.len(),
+                facts.voters.len(),
+                facts.lost_disks.iter().map(|ordinal| context.desired.pod(*ordinal)).collect::<Vec<_>>().join(", "),
+            ),
+        ));
+    }
+    Some(Step::wait(
+        "AwaitQuorum",
+        format!(
+            "{} of {} voters answer, {} are needed; waiting for their pods to come back on their disks",
+            facts.healthy.len(),
+            facts.voters.len(),
+            facts.quorum()
+        ),
+    ))
+}
+
+/// Goes on with the operation in the latch.
+fn operation(context: Context<'_>) -> Option<Step> {
+    join::next(context).or_else(|| remove::next(context))
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Keeps the latch's list of members equal to the configuration, and ends the operation that got there.
+//! The configuration is the truth; the latch is what is left of it when no quorum answers.
+
+use crate::latch::{Disk, Latch, LatchedMember, Operation};
+use crate::observed::{Configuration, LatchSeen};
+
+use super::{Action, Context, Step};
+
+pub(super) fn next(context: Context<'_>) -> Option<Step> {
+    let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
+    let configuration = context.observed.configuration.as_ref()?;
+    let members = match members(context, latch, configuration) {
+        Ok(members) => members,
+        Err(step) => return Some(step),
+    };
+    let operation = operation(context, latch, configuration);
+    if members == latch.members && operation == latch.operation {
+        return None;
+    }
+    let mut latch = latch.clone();
+    latch.members = members;
+    latch.operation = operation;
+    let action =
+        Action::WriteLatch { latch, resource_version: resource_version.clone(), what: "the membership is recorded" };
+    Some(Step::act(action, "the configuration differs from the record"))
+}
+
+fn members(context: Context<'_>, latch: &Latch, configuration: &Configuration) -> Result<Vec<LatchedMember>, Step> {
+    let mut members = Vec::new();
+    for member in &configuration.members {
+        // `identity` let only members with our names through.
+        let Some(ordinal) = context.desired.ordinal(&member.name) else { continue };
+        let Some(disk) = disk_of(latch, ordinal, member.id) else {
+            return Err(Step::stall(
+                "UnknownMember",
+                format!(
+                    "member {} ({}) is in the configuration but not in the latch: remove it with `quoratectl member remove {}`",
+                    member.id, member.name, member.id
+                ),
+            ));
+        };
+        members.push(LatchedMember { ordinal, disk, voter: !member.learner });
+    }
+    members.sort_by_key(|member| member.ordinal);
+    Ok(members)
+}
+
+fn disk_of(latch: &Latch, ordinal: u32, id: crate::id::Id) -> Option<Disk> {
+    let recorded = latch.members.iter().map(|member| (member.ordinal, &member.disk));
+    let joining = match &latch.operation {
+        Some(Operation::Join { ordinal, disk: Some(disk), .. }) => Some((*ordinal, disk)),
+        Some(Operation::Remove { ordinal, disk, .. }) => Some((*ordinal, disk)),
+        _ => None,
+    };
+    recorded
+        .chain(joining)
+        .find(|(recorded, disk)| *recorded == ordinal && disk.member_id == id)
+        .map(|(_, disk)| disk.clone())
+}
+
+/// The operation after this configuration: joining ends with a vote, removing turns into retiring the volume.
+fn operation(context: Context<'_>, latch: &Latch, configuration: &Configuration) -> Option<Operation> {
+    let operation = latch.operation.as_ref()?;
+    let configured = |id| configuration.members.iter().find(|member| member.id == id);
+    match operation {
+        Operation::Join { disk: Some(disk), .. }
+            if configured(disk.member_id).is_some_and(|member| !member.learner) =>
+        {
+            None
+        }
+        Operation::Remove { ordinal, disk, reason, .. } if configured(disk.member_id).is_none() => {
+            Some(Operation::Retire { ordinal: *ordinal, started_at: context.now, disk: disk.clone(), reason: *reason })
+        }
+        other => Some(other.clone()),
+    }
+}

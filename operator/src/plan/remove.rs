@@ -1,0 +1,128 @@
+//! A member leaves: leadership off it, out of the configuration, and only when that is seen linearizably is its volume
+//! dealt with (invariants 3 and 5).
+
+use crate::crd::VolumePolicy;
+use crate::latch::{Disk, Latch, Operation, RemovalReason};
+use crate::observed::{Configuration, LatchSeen};
+
+use super::guard::{self, Guard, Votes, guard};
+use super::{Action, Context, MembershipChange, Step};
+
+pub(super) fn next(context: Context<'_>) -> Option<Step> {
+    let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
+    let configuration = context.observed.configuration.as_ref()?;
+    match latch.operation.as_ref()? {
+        Operation::Join { .. } => None,
+        Operation::Remove { ordinal, disk, reason, .. } => {
+            Some(remove(context, configuration, *ordinal, disk, *reason))
+        }
+        Operation::Retire { ordinal, disk, reason, .. } => {
+            Some(retire(context, latch, resource_version, configuration, *ordinal, disk, *reason))
+        }
+    }
+}
+
+/// `record` has turned the operation into Retire if the member is already out.
+fn remove(
+    context: Context<'_>,
+    configuration: &Configuration,
+    ordinal: u32,
+    disk: &Disk,
+    reason: RemovalReason,
+) -> Step {
+    let Context { desired, facts, .. } = context;
+    let pod = desired.pod(ordinal);
+    if facts.voters.get(&ordinal) == Some(&disk.member_id) {
+        if reason == RemovalReason::ScaleIn && ordinal < desired.replicas {
+            // Before the removal nothing has happened yet (invariant 11).
+            return cancel(context, "the spec was reverted");
+        }
+        if reason == RemovalReason::ScaleIn && facts.replaceable().is_some_and(|(other, _)| other != ordinal) {
+            return cancel(context, "a member that stays has to be replaced first");
+        }
+        let is_healthy = facts.healthy.contains(&ordinal);
+        let before = Votes { voters: facts.voters.len(), healthy: facts.healthy.len() };
+        let after = Votes { voters: before.voters - 1, healthy: before.healthy - usize::from(is_healthy) };
+        if let Err(refusal) = guard::votes(before, after) {
+            if !guard(Guard::Votes, false) {
+                return Step::stall("MembershipGuard", format!("{pod} is not removed: {refusal}"));
+            }
+        }
+        if facts.leader == Some(disk.member_id) {
+            let Some(successor) = facts.healthy.iter().find(|other| **other != ordinal) else {
+                return Step::stall("MembershipGuard", format!("{pod} leads and no other healthy voter could"));
+            };
+            return Step::act(
+                Action::HandOver { to: facts.voters[successor] },
+                format!("{pod} leads and has to leave"),
+            );
+        }
+    }
+    let change = MembershipChange::Remove(disk.member_id);
+    let why = match reason {
+        RemovalReason::ScaleIn => "the spec asks for fewer members",
+        RemovalReason::DiskLost => "its disk is gone",
+        RemovalReason::Corrupt => "it raised the alarm CORRUPT",
+    };
+    Step::act(Action::ChangeMembership { expected_index: configuration.index, change }, why)
+}
+
+fn cancel(context: Context<'_>, why: &'static str) -> Step {
+    let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return Step::Steady };
+    let mut latch = latch.clone();
+    latch.operation = None;
+    let what = "the removal is called off";
+    Step::act(Action::WriteLatch { latch, resource_version: resource_version.clone(), what }, why)
+}
+
+fn retire(
+    context: Context<'_>,
+    latch: &Latch,
+    resource_version: &str,
+    configuration: &Configuration,
+    ordinal: u32,
+    disk: &Disk,
+    reason: RemovalReason,
+) -> Step {
+    let observed = context.observed;
+    let pod = observed.pods.get(&ordinal);
+    let volume = observed.volumes.get(&ordinal).filter(|volume| volume.uid == disk.pvc_uid);
+    let deletes = reason != RemovalReason::ScaleIn || context.desired.storage.when_scaled == VolumePolicy::Delete;
+    let gone = configuration.members.iter().all(|member| member.id != disk.member_id);
+    if let Some(volume) = volume.filter(|_| deletes) {
+        // Invariant: the volume of a current member is never deleted.
+        if !guard(Guard::MemberGone, gone) {
+            return Step::stall("MembershipGuard", format!("member {} is still in the configuration", disk.member_id));
+        }
+        if !volume.deleting {
+            let action = Action::DeleteVolume {
+                ordinal,
+                uid: volume.uid.clone(),
+                resource_version: volume.resource_version.clone(),
+            };
+            return Step::act(action, "its member left the cluster");
+        }
+        return match pod {
+            Some(pod) if !pod.deleting => {
+                let action = Action::DeletePod { ordinal, uid: pod.uid.clone() };
+                Step::act(action, "its volume claim goes")
+            }
+            _ => {
+                Step::wait("AwaitVolume", format!("the volume claim of {} is going away", context.desired.pod(ordinal)))
+            }
+        };
+    }
+    // A pod below the size of the StatefulSet does not go away; it waits on an empty disk.
+    let goes = ordinal >= super::statefulset_replicas(context.desired, observed);
+    if pod.is_some() && goes {
+        return Step::wait("AwaitPod", format!("{} is going away", context.desired.pod(ordinal)));
+    }
+    let mut latch = latch.clone();
+    latch.operation = None;
+    let action = Action::WriteLatch {
+        latch: Box::new(latch),
+        resource_version: resource_version.to_owned(),
+        what: "the operation is done",
+    };
+    Step::act(action, "member, pod and volume are dealt with")
+}

@@ -1,0 +1,197 @@
+//! One step at a time: what each concern decides in the situations that the design names.
+
+use jiff::Timestamp;
+
+use crate::latch::{Operation, RemovalReason};
+use crate::observed::{LatchSeen, MemberSeen, Observed};
+
+use super::fixture::{self, answered, awaiting, desired, running};
+use super::{Action, MembershipChange, Step, plan};
+use crate::desired::Desired;
+
+fn step(desired: &Desired, observed: &Observed) -> Step {
+    plan(desired, observed, Timestamp::UNIX_EPOCH).step
+}
+
+fn action(desired: &Desired, observed: &Observed) -> Action {
+    match step(desired, observed) {
+        Step::Act { action, .. } => action,
+        other => panic!("an action was expected, not {other:?}"),
+    }
+}
+
+fn stalled(desired: &Desired, observed: &Observed) -> &'static str {
+    match step(desired, observed) {
+        Step::Stall(stall) => stall.reason,
+        other => panic!("a stall was expected, not {other:?}"),
+    }
+}
+
+fn written_operation(desired: &Desired, observed: &Observed) -> Option<Operation> {
+    match action(desired, observed) {
+        Action::WriteLatch { latch, .. } => latch.operation,
+        other => panic!("the latch was to be written, not {other:?}"),
+    }
+}
+
+fn with_operation(observed: &mut Observed, operation: Operation) {
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    latch.operation = Some(operation);
+}
+
+#[test]
+fn whole_cluster_is_left_alone() {
+    for size in [1, 3, 5, 7] {
+        let desired = desired(size);
+        let observed = running(&desired, size);
+        assert!(matches!(step(&desired, &observed), Step::Steady), "{size} members");
+    }
+}
+
+#[test]
+fn latch_is_created_before_founding_and_founding_needs_the_same_disk() {
+    let desired = desired(1);
+    let mut observed = fixture::nothing();
+    observed.pods.insert(0, fixture::pod(0));
+    observed.volumes.insert(0, crate::observed::VolumeSeen { marked: None, ..fixture::volume(0) });
+    observed.members.insert(0, awaiting(&desired, 0, "disk-0"));
+    let Action::CreateLatch(latch) = action(&desired, &observed) else { panic!("the latch comes first") };
+    assert_eq!((latch.founder.disk_id.as_str(), latch.founder.pvc_uid.as_str()), ("disk-0", "pvc-0"));
+    observed.latch = LatchSeen::Present { latch, resource_version: "1".to_owned() };
+    assert!(matches!(action(&desired, &observed), Action::MarkVolume { ordinal: 0, .. }));
+    observed.members.insert(0, awaiting(&desired, 0, "disk-new"));
+    assert_eq!(stalled(&desired, &observed), "FoundingDiskLost");
+}
+
+#[test]
+fn marked_volume_without_a_latch_forbids_founding() {
+    let desired = desired(1);
+    let mut observed = fixture::nothing();
+    observed.volumes.insert(2, fixture::volume(2));
+    assert_eq!(stalled(&desired, &observed), "LatchMissing");
+}
+
+#[test]
+fn retained_disks_wait_for_the_annotation_and_are_then_taken_over() {
+    let mut desired = desired(3);
+    let observed = running(&desired, 3);
+    desired.uid = "uid-2".to_owned();
+    assert_eq!(stalled(&desired, &observed), "DisksOfAnotherCluster");
+    desired.adopt = Some(crate::id::Id(1));
+    assert_eq!(stalled(&desired, &observed), "DisksOfAnotherCluster");
+    desired.adopt = Some(fixture::CLUSTER);
+    let Action::WriteLatch { latch, .. } = action(&desired, &observed) else { panic!("the record is handed over") };
+    assert_eq!((latch.owner_uid.as_str(), latch.adopted_from.as_deref()), ("uid-2", Some("uid-1")));
+}
+
+#[test]
+fn lost_disk_of_one_of_three_is_replaced_and_a_silent_one_is_not() {
+    let desired = desired(3);
+    let mut observed = running(&desired, 3);
+    observed.members.insert(1, MemberSeen::Silent { reason: "refused".to_owned() });
+    assert!(matches!(step(&desired, &observed), Step::Steady), "silence is no evidence");
+    observed.pods.remove(&1);
+    assert!(matches!(step(&desired, &observed), Step::Steady), "neither is a missing pod");
+    observed.volumes.get_mut(&1).unwrap().uid = "pvc-new".to_owned();
+    observed.members.insert(1, awaiting(&desired, 1, "disk-new"));
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::DiskLost, .. }));
+    with_operation(&mut observed, operation);
+    let expected =
+        Action::ChangeMembership { expected_index: 10, change: MembershipChange::Remove(fixture::member(1)) };
+    assert_eq!(action(&desired, &observed), expected);
+}
+
+#[test]
+fn only_disk_lost_is_never_founded_again() {
+    let desired = desired(1);
+    let mut observed = running(&desired, 1);
+    observed.configuration = None;
+    observed.volumes.get_mut(&0).unwrap().uid = "pvc-new".to_owned();
+    observed.members.insert(0, awaiting(&desired, 0, "disk-new"));
+    assert_eq!(stalled(&desired, &observed), "DisksLost");
+}
+
+#[test]
+fn leader_hands_over_before_it_is_removed() {
+    let desired = desired(1);
+    let mut observed = running(&desired, 2);
+    for ordinal in 0..2 {
+        let mut state = fixture::state(&desired, ordinal, 2);
+        state.leader_id = Some(fixture::member(1));
+        observed.members.insert(ordinal, answered(state));
+    }
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::ScaleIn, .. }));
+    with_operation(&mut observed, operation);
+    assert_eq!(action(&desired, &observed), Action::HandOver { to: fixture::member(0) });
+}
+
+#[test]
+fn healthy_member_is_not_removed_while_another_is_away() {
+    let desired = desired(1);
+    let mut observed = running(&desired, 3);
+    observed.members.insert(0, MemberSeen::Silent { reason: "refused".to_owned() });
+    let operation = written_operation(&desired, &observed).unwrap();
+    with_operation(&mut observed, operation);
+    assert_eq!(stalled(&desired, &observed), "MembershipGuard");
+}
+
+#[test]
+fn reverted_spec_calls_off_a_removal_that_has_not_happened() {
+    let mut desired = desired(1);
+    let mut observed = running(&desired, 3);
+    let operation = written_operation(&desired, &observed).unwrap();
+    with_operation(&mut observed, operation);
+    desired.replicas = 3;
+    assert_eq!(written_operation(&desired, &observed), None);
+}
+
+#[test]
+fn raised_election_timeout_reaches_all_before_heartbeats_change() {
+    let mut desired = desired(3);
+    let mut observed = running(&desired, 3);
+    desired.timers = crate::desired::Timers { heartbeat_milliseconds: 500, election_milliseconds: 5_000 };
+    let mut pushed = Vec::new();
+    for _ in 0..20 {
+        match step(&desired, &observed) {
+            Step::Steady => break,
+            Step::Act { action: Action::WriteLatch { latch, resource_version, .. }, .. } => {
+                observed.latch = LatchSeen::Present { latch, resource_version };
+            }
+            Step::Act { action: Action::SetTimers { ordinal, generation, timers }, .. } => {
+                pushed.push((generation, timers.heartbeat_milliseconds, timers.election_milliseconds));
+                let Some(MemberSeen::Answered(state)) = observed.members.get_mut(&ordinal) else { panic!() };
+                state.timers = timers;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        pushed,
+        [(5, 100, 5_000), (5, 100, 5_000), (5, 100, 5_000), (6, 500, 5_000), (6, 500, 5_000), (6, 500, 5_000)]
+    );
+}
+
+#[test]
+fn paused_cluster_is_not_touched() {
+    let mut desired = desired(3);
+    desired.paused = true;
+    assert!(matches!(step(&desired, &running(&desired, 1)), Step::Paused));
+}
+
+#[test]
+fn deletion_retains_disks_latch_and_authorities_or_deletes_them_all() {
+    let mut desired = desired(1);
+    desired.deleting = true;
+    let mut observed = running(&desired, 1);
+    assert!(matches!(action(&desired, &observed), Action::DeleteStatefulSet { .. }));
+    observed.statefulset = None;
+    assert_eq!(action(&desired, &observed), Action::RemoveFinalizer);
+    desired.storage.when_deleted = crate::crd::VolumePolicy::Delete;
+    assert!(matches!(action(&desired, &observed), Action::DeleteVolume { ordinal: 0, .. }));
+    observed.volumes.clear();
+    assert!(matches!(action(&desired, &observed), Action::DeleteLatch { .. }));
+    observed.latch = LatchSeen::Absent;
+    assert_eq!(action(&desired, &observed), Action::RemoveFinalizer);
+}

@@ -1,0 +1,47 @@
+use crate::observed::LatchSeen;
+use crate::plan::fixture;
+
+use super::*;
+
+fn yaml(child: &Child, desired: &Desired, observed: &Observed) -> String {
+    serde_yaml::to_string(&child.document(desired, observed)).unwrap()
+}
+
+#[test]
+fn children_of_a_founded_cluster_of_three() {
+    let desired = fixture::desired(3);
+    let observed = fixture::running(&desired, 3);
+    for child in Child::DOCUMENTS {
+        let name = format!("{child:?}");
+        insta::assert_snapshot!(name, yaml(&child, &desired, &observed));
+    }
+}
+
+#[test]
+fn statefulset_without_tls_takes_a_token() {
+    let mut desired = fixture::desired(1);
+    desired.tls = crate::desired::Tls { client: false, require_client_certificates: false, peer: false };
+    let observed = fixture::running(&desired, 1);
+    insta::assert_snapshot!(yaml(&Child::StatefulSet, &desired, &observed));
+}
+
+#[test]
+fn template_at_rest_is_the_latched_one_whatever_the_spec_says() {
+    let mut desired = fixture::desired(3);
+    let observed = fixture::running(&desired, 3);
+    let before = yaml(&Child::StatefulSet, &desired, &observed);
+    desired.template.version = "9.9.9".to_owned();
+    assert_eq!(yaml(&Child::StatefulSet, &desired, &observed), before);
+}
+
+#[test]
+fn child_of_another_owner_is_a_conflict_and_never_forced() {
+    let desired = fixture::desired(1);
+    let mut observed = fixture::running(&desired, 1);
+    observed.latch = LatchSeen::Absent;
+    let mut live = Child::ClientService.document(&desired, &observed).unwrap();
+    assert_eq!(drift(&desired, &observed, Child::ClientService, Some(&live)), None);
+    live["metadata"]["ownerReferences"][0]["uid"] = json!("somebody else");
+    let conflict = drift(&desired, &observed, Child::ClientService, Some(&live)).unwrap().conflict.unwrap();
+    assert!(conflict.contains("kubectl delete services main -n team"), "{conflict}");
+}
