@@ -1,1 +1,8 @@
-//! Scenarios against real servers, and a real Kubernetes on one machine
+//! End-to-end scenarios: a real Kubernetes on one machine, the images that its pods run, and the runner of scenarios
+//! that share one cluster.
+//!
+//! Reading order: [`kubernetes`] (what a test uses), [`image`] (images without a registry), [`scenario`].
+
+pub mod image;
+pub mod kubernetes;
+pub mod scenario;

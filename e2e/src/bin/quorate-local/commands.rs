@@ -1,0 +1,125 @@
+//! One function for each command.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command as Process, ExitCode};
+use std::time::Instant;
+
+use quorate_e2e::image::{self, Content};
+use quorate_e2e::kubernetes::{self, Attached, Dialer, Layout, Phase, Relay, State, Tools};
+
+use super::{Command, Pack, Up, supervisor};
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+pub fn run(command: Command, folder: &Path) -> Outcome {
+    match command {
+        Command::Up(up) => start(&up, folder),
+        Command::Down => down(folder),
+        Command::Status => status(folder),
+        Command::Kubeconfig => kubeconfig(folder),
+        Command::Kubectl { arguments } => kubectl(&arguments, folder),
+        Command::Load { archives } => load(&archives, folder),
+        Command::Forward { target, port } => forward(target, port, folder),
+        Command::Pack(pack) => write_image(pack),
+        Command::Supervise(up) => supervisor::run(&up, folder),
+    }
+}
+
+fn start(up: &Up, folder: &Path) -> Outcome {
+    if let Ok(attached) = Attached::open(folder) {
+        println!("A cluster of {} node(s) is up in {} already.", attached.nodes(), attached.layout().root().display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("Starting a Kubernetes of {} node(s) in {}", up.nodes, folder.display());
+    supervisor::start(up, folder)?;
+    println!(
+        "\nGo on with\n  export KUBECONFIG={}\n  kubectl get nodes        or: quorate-local kubectl get nodes\n  \
+         quorate-local down       removes it all",
+        Layout::open(folder)?.kubeconfig().display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn down(folder: &Path) -> Outcome {
+    let start = Instant::now();
+    if kubernetes::down(folder)? {
+        println!("Stopped the cluster and removed {} in {:.1} s", folder.display(), start.elapsed().as_secs_f32());
+    } else {
+        println!("There is no cluster in {}", folder.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(folder: &Path) -> Outcome {
+    let state = if folder.exists() { State::read(&Layout::open(folder)?) } else { None };
+    let Some(state) = state else {
+        println!("No cluster in {}. Start one with: quorate-local up", folder.display());
+        return Ok(ExitCode::FAILURE);
+    };
+    if !state.harness.is_alive() {
+        println!("The cluster's supervisor (process {}) is dead. Clean up with: quorate-local down", state.harness.pid);
+        return Ok(ExitCode::FAILURE);
+    }
+    let phase = match &state.phase {
+        Phase::Starting => "starting".to_owned(),
+        Phase::Ready => "ready".to_owned(),
+        Phase::Failed(why) => format!("failed: {why}"),
+    };
+    println!("Cluster     {phase}");
+    println!("Folder      {}", folder.display());
+    println!("Nodes       {}", state.nodes);
+    println!("Store       {}", format!("{:?}", state.store).to_lowercase());
+    println!("Supervisor  process {}", state.harness.pid);
+    let Ok(attached) = Attached::open(folder) else { return Ok(ExitCode::FAILURE) };
+    let programs = attached.programs()?;
+    for (name, alive) in &programs {
+        println!("  {name:28} {}", if *alive { "running" } else { "dead" });
+    }
+    let whole = programs.iter().all(|(_, alive)| *alive);
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn kubeconfig(folder: &Path) -> Outcome {
+    println!("{}", Attached::open(folder)?.layout().kubeconfig().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kubectl(arguments: &[String], folder: &Path) -> Outcome {
+    let attached = Attached::open(folder)?;
+    let program = Tools::find()?.program("kubectl")?;
+    attached.lan().move_thread()?;
+    // This process becomes kubectl, with its terminal and its exit code.
+    let kubeconfig = attached.layout().pki("admin.kubeconfig");
+    Err(Process::new(program).env("KUBECONFIG", kubeconfig).args(arguments).exec().into())
+}
+
+fn load(archives: &[std::path::PathBuf], folder: &Path) -> Outcome {
+    let attached = Attached::open(folder)?;
+    for archive in archives {
+        let start = Instant::now();
+        attached.import_image(archive)?;
+        let seconds = start.elapsed().as_secs_f32();
+        println!("{} is on {} node(s) ({seconds:.1} s)", archive.display(), attached.nodes());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn forward(target: std::net::SocketAddr, port: u16, folder: &Path) -> Outcome {
+    let attached = Attached::open(folder)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let relay = Relay::start(Dialer::start(attached.lan_holder())?, target, port).await?;
+        println!("{} leads to {target}; Ctrl-C ends it", relay.local());
+        tokio::signal::ctrl_c().await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn write_image(Pack { root, reference, entrypoint, user, output }: Pack) -> Outcome {
+    let config = image::Config { reference, entrypoint, user, ..image::Config::default() };
+    image::write(&output, &config, &Content::Root(root))?;
+    let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
+    println!("{} in {} ({megabytes:.1} MB)", config.reference, output.display());
+    Ok(ExitCode::SUCCESS)
+}

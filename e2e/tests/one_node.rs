@@ -1,0 +1,163 @@
+//! A cluster of one node: pods, names, volumes, a store that is killed, and nothing left behind, whether the cluster was
+//! stopped or its harness killed.
+
+mod common;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use common::{Footprint, await_running, cluster, folder, load_toolbox, machine, pod};
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::conditions::is_deleted;
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt};
+use quorate_e2e::kubernetes::{Cluster, Deadline, Layout, State, run};
+use quorate_e2e::scenario::{Outcome, Runner};
+use serde_json::json;
+
+/// What a machine with nothing else to do may take to a ready cluster.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut runner = Runner::from_arguments();
+    let mut slot = None;
+    let before = machine();
+    runner.run("a_node_is_ready_within_twenty_seconds", start(&mut slot).boxed()).await;
+    if let Some(cluster) = slot {
+        runner.run("a_pod_finds_services_by_name", services_by_name(&cluster).boxed()).await;
+        runner.run("a_volume_outlives_its_pod_and_ends_with_its_claim", volumes(&cluster).boxed()).await;
+        runner.run("the_api_server_serves_again_after_its_store_was_killed", kill_store(&cluster).boxed()).await;
+        runner.run("stopping_leaves_nothing_behind", stop(cluster, before.clone()).boxed()).await;
+    }
+    runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed_harness(before).boxed()).await;
+    runner.finish()
+}
+
+async fn start(slot: &mut Option<Cluster>) -> Outcome {
+    let start = Instant::now();
+    let cluster = slot.insert(cluster("one-node").start().await?);
+    assert!(start.elapsed() < READY_LIMIT, "it took {:?}", start.elapsed());
+    load_toolbox(cluster)
+}
+
+async fn services_by_name(cluster: &Cluster) -> Outcome {
+    let script = "for name in kubernetes.default kube-dns.kube-system.svc.cluster.local; do getent hosts $name; done";
+    cluster.apply(&pod("names", script, "", "  restartPolicy: Never")).await?;
+    let log = logs_at_end(cluster, "names").await?;
+    assert_eq!(
+        log.split_whitespace().collect::<Vec<_>>(),
+        ["10.96.0.1", "kubernetes.default.svc.cluster.local", "10.96.0.10", "kube-dns.kube-system.svc.cluster.local",]
+    );
+    Ok(())
+}
+
+async fn volumes(cluster: &Cluster) -> Outcome {
+    let client = cluster.client();
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n\
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}";
+    cluster.apply(claim).await?;
+    let mount = "    volumeMounts: [{name: data, mountPath: /data}]";
+    let volume = "  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]";
+    cluster.apply(&pod("writer", "id -u > /data/writer; exec sleep 1000", mount, volume)).await?;
+    await_running(&client, "writer").await?;
+    let pods = Api::<Pod>::default_namespaced(client.clone());
+    let uid = pods.get("writer").await?.uid().unwrap_or_default();
+    pods.delete("writer", &DeleteParams::default()).await?;
+    tokio::time::timeout(WAIT_LIMIT, await_condition(pods.clone(), "writer", is_deleted(&uid))).await??;
+
+    cluster.apply(&pod("reader", "cat /data/writer", mount, &format!("  restartPolicy: Never\n{volume}"))).await?;
+    assert_eq!(logs_at_end(cluster, "reader").await?.trim(), "65532", "the first pod's data");
+
+    let claims = Api::<PersistentVolumeClaim>::default_namespaced(client.clone());
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    claims.patch("data", &PatchParams::default(), &Patch::Merge(larger)).await?;
+    let expanded = await_condition(claims.clone(), "data", |claim: Option<&PersistentVolumeClaim>| {
+        let status = claim.and_then(|claim| claim.status.as_ref());
+        status.and_then(|status| status.capacity.as_ref()?.get("storage")).is_some_and(|size| size.0 == "2Gi")
+    });
+    let claim = tokio::time::timeout(WAIT_LIMIT, expanded).await??.ok_or("the claim is gone")?;
+
+    let name = claim.spec.and_then(|spec| spec.volume_name).ok_or("the claim has no volume")?;
+    let volumes = Api::<PersistentVolume>::all(client);
+    let uid = volumes.get(&name).await?.uid().unwrap_or_default();
+    let on_disk = cluster.layout().node_disk(1).join("quorate-volumes").join(&name);
+    assert!(on_disk.join("writer").exists(), "the data is not in {}", on_disk.display());
+    pods.delete("reader", &DeleteParams::default()).await?;
+    claims.delete("data", &DeleteParams::default()).await?;
+    tokio::time::timeout(WAIT_LIMIT, await_condition(volumes, &name, is_deleted(&uid))).await??;
+    assert!(!on_disk.exists(), "{} outlived its claim", on_disk.display());
+    Ok(())
+}
+
+async fn kill_store(cluster: &Cluster) -> Outcome {
+    let maps = Api::<ConfigMap>::default_namespaced(cluster.client());
+    let map = |name: &str| -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": name}, "data": {"name": name}})).expect("a ConfigMap")
+    };
+    maps.create(&PostParams::default(), &map("before")).await?;
+    cluster.kill_store()?;
+    cluster.restart_store()?;
+    let deadline = Deadline::after(WAIT_LIMIT, "a write after the store's restart", cluster.layout());
+    while maps.create(&PostParams::default(), &map("after")).await.is_err() {
+        deadline.pause_async().await?;
+    }
+    for name in ["before", "after"] {
+        assert_eq!(maps.get(name).await?.data.and_then(|data| data.get("name").cloned()).as_deref(), Some(name));
+    }
+    cluster.apply(&pod("later", "exec sleep 1000", "", "")).await?;
+    await_running(&cluster.client(), "later").await
+}
+
+async fn stop(cluster: Cluster, before: Vec<String>) -> Outcome {
+    let footprint = Footprint::of(cluster.layout());
+    assert!(footprint.size() >= (10, 4), "too little was seen of the running cluster: {footprint:?}");
+    cluster.stop().await?;
+    footprint.await_gone().await?;
+    assert_eq!(machine(), before, "the machine itself changed");
+    Ok(())
+}
+
+async fn killed_harness(before: Vec<String>) -> Outcome {
+    let folder = folder("killed");
+    let etcd = std::env::var("QUORATE_E2E_STORE").is_ok_and(|store| store == "etcd");
+    let local = |command: &str| {
+        let mut local = Command::new(env!("CARGO_BIN_EXE_quorate-local"));
+        local.arg(command).arg("--state-dir").arg(&folder);
+        local
+    };
+    run(local("up").args(["--store", if etcd { "etcd" } else { "quorate" }]))?;
+    let layout = Layout::open(&folder)?;
+    let harness = State::read(&layout).ok_or("no state in the folder")?.harness;
+    let footprint = Footprint::of(&layout);
+    run(Command::new("kill").args(["-9", &harness.pid.to_string()]))?;
+    let deadline = Deadline::after(WAIT_LIMIT, "the end of the killed harness", &layout);
+    while harness.is_alive() {
+        deadline.pause_async().await?;
+    }
+    assert!(footprint.size() >= (10, 4), "too little was seen of the running cluster: {footprint:?}");
+    assert!(footprint.remains().len() > 10, "the cluster ended with its harness: {:?}", footprint.remains());
+    run(&mut local("down"))?;
+    footprint.await_gone().await?;
+    assert_eq!(machine(), before, "the machine itself changed");
+    Ok(())
+}
+
+/// What a pod printed, once it has ended well.
+async fn logs_at_end(cluster: &Cluster, name: &str) -> Result<String, common::Error> {
+    let pods = Api::<Pod>::default_namespaced(cluster.client());
+    let phase = |pod: Option<&Pod>| pod.and_then(|pod| pod.status.as_ref()?.phase.clone());
+    let ended = await_condition(pods.clone(), name, move |pod: Option<&Pod>| {
+        matches!(phase(pod).as_deref(), Some("Succeeded" | "Failed"))
+    });
+    let pod = tokio::time::timeout(WAIT_LIMIT, ended).await??;
+    let log = pods.logs(name, &Default::default()).await?;
+    if phase(pod.as_ref()).as_deref() == Some("Succeeded") {
+        Ok(log)
+    } else {
+        Err(format!("{name} failed: {log}").into())
+    }
+}
