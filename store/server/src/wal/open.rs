@@ -180,6 +180,8 @@ fn list(directory: &Path) -> Result<Listing, Error> {
             (Some(segment), _) => listing.segments.push(segment),
             (None, Some(true)) => listing.spares.push(entry.path()),
             (None, Some(false)) => listing.unfinished.push(entry.path()),
+            // Taken by whoever opened the data directory, when the log lies elsewhere.
+            (None, None) if name == "LOCK" => {}
             (None, None) => tracing::warn!(file = %entry.path().display(), "ignored a file that is not the WAL's"),
         }
     }

@@ -1,0 +1,88 @@
+//! Why a data directory cannot be used, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::FORMAT;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{} is not a directory: set --data-dir to one", .path.display())]
+    NotADirectory { path: PathBuf },
+    #[error("{} is used by another process{holder}: two members must not share a directory", .path.display())]
+    Locked {
+        path: PathBuf,
+        /// " (pid N)", or empty when unknown.
+        holder: String,
+    },
+    #[error("{} was written by a later version (format {found}, this one reads up to {FORMAT}): start that version", .path.display())]
+    Future { path: PathBuf, found: u32 },
+    #[error("{} is malformed: {reason}; restore the file, or rebuild this member on an empty directory", .path.display())]
+    Malformed { path: PathBuf, reason: String },
+    #[error(
+        "{} has a database but no member.json: restore the file, or move the directory away and rebuild this member",
+        .path.display()
+    )]
+    MemberMissing { path: PathBuf },
+    #[error(
+        "{} holds an etcd data directory: choose another --data-dir (quoratectl migrate imports etcd's data)",
+        .path.display()
+    )]
+    Etcd { path: PathBuf },
+    #[error("{} is not empty and not a quorate directory (it holds {found:?}): choose an empty --data-dir", .path.display())]
+    Foreign { path: PathBuf, found: String },
+    #[error(
+        "{} belongs to cluster {found:x}, not to {expected:x}: check --data-dir and --initial-cluster-token, or move the \
+         directory away to start empty",
+        .path.display()
+    )]
+    OtherCluster { path: PathBuf, expected: u64, found: u64 },
+    #[error("{} belongs to member {found:x}, not to {expected:x}: check --data-dir and --name", .path.display())]
+    OtherMember { path: PathBuf, expected: u64, found: u64 },
+    #[error(
+        "member {member_id:x} was removed from cluster {cluster_id:x}; its directory {} takes no part in any cluster again: move \
+         it away and join with an empty one",
+        .path.display()
+    )]
+    Removed { path: PathBuf, cluster_id: u64, member_id: u64 },
+    #[error("{} holds no write-ahead log although one was begun: check --wal-dir, or rebuild this member", .path.display())]
+    LogLost { path: PathBuf },
+    #[error("{} belongs to a member that was not removed from its cluster: remove the member first", .path.display())]
+    NotRemoved { path: PathBuf },
+    #[error("the directory is owned by {owner:?}, not by {given:?}")]
+    OtherOwner { owner: String, given: String },
+    #[error("generation {given} is not above {current}, which is in force")]
+    Stale { given: u64, current: u64 },
+    #[error(
+        "{} cannot be renamed: {source}; a data directory that is itself a mount point cannot be set aside, use a directory below it",
+        .path.display()
+    )]
+    SetAside { path: PathBuf, source: io::Error },
+    #[error(
+        "{operation} of {} is not permitted for uid {uid}, gid {gid}: {source}; give the directory to that uid (chown), or, in \
+         Kubernetes, set a fsGroup that the volume honours",
+        .path.display()
+    )]
+    Permission { operation: &'static str, path: PathBuf, uid: u32, gid: u32, source: io::Error },
+    #[error("{} is on a read-only file system ({operation}): remount it, or move the member to another disk", .path.display())]
+    ReadOnly { operation: &'static str, path: PathBuf },
+    #[error("{operation} of {} failed: {source}", .path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// Makes an error of a failed system call, with the remedy that fits its kind.
+    pub(super) fn writing(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+                    Error::Permission { operation, path, uid, gid, source }
+                }
+                io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation, path },
+                _ => Error::Io { operation, path, source },
+            }
+        }
+    }
+}
