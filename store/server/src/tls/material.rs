@@ -143,7 +143,15 @@ fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'sta
 
 /// What tells whether a file changed: times alone do not, a Secret's files are replaced through a symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamps(Vec<(PathBuf, Option<(u64, u64, i64, i64, u64)>)>);
+pub struct Stamps(Vec<Option<Stamp>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+    bytes: u64,
+}
 
 impl Stamps {
     pub fn of(files: &Files) -> Stamps {
@@ -152,8 +160,13 @@ impl Stamps {
         let paths = [&server.certificate, &server.key, &client.certificate, &client.key];
         let paths = paths.into_iter().chain(trusted_ca.as_ref()).chain(revoked.as_ref());
         let stamp = |path: &PathBuf| {
-            std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
+            std::fs::metadata(path).ok().map(|found| Stamp {
+                device: found.dev(),
+                inode: found.ino(),
+                modified: (found.mtime(), found.mtime_nsec()),
+                bytes: found.size(),
+            })
         };
-        Stamps(paths.map(|path| (path.clone(), stamp(path))).collect())
+        Stamps(paths.map(stamp).collect())
     }
 }

@@ -1,0 +1,243 @@
+//! The metrics of each part, named and bucketed as etcd's.
+
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use quorate_api::etcdserverpb::{self as pb, response_op::Response};
+use quorate_core::apply::{Outcome, Response as Applied};
+
+use super::{counter, float_gauge, gauge, histogram, labelled_one, register};
+use crate::version;
+
+/// From a millisecond to eight seconds, as etcd's disk histograms.
+const DISK: (f64, f64, usize) = (0.001, 2.0, 14);
+/// From a tenth of a millisecond to 52 s, as etcd's apply histograms.
+const APPLY: (f64, f64, usize) = (0.0001, 2.0, 20);
+
+/// Raft, leadership and limits. Gauges are set when somebody scrapes, counters are fed by whom they concern.
+pub struct Server {
+    registry: Registry,
+    pub has_leader: IntGauge,
+    pub is_leader: IntGauge,
+    pub is_learner: IntGauge,
+    /// Fed by the driver when it sees another leader.
+    pub leader_changes: IntCounter,
+    pub proposals_committed: IntGauge,
+    pub proposals_applied: IntGauge,
+    /// Waiting proposals; fed by propose.
+    pub proposals_pending: IntGauge,
+    /// Failed or timed out; fed by propose.
+    pub proposals_failed: IntCounter,
+    pub quota_bytes: Gauge,
+    /// Seconds to apply a command; fed by apply.
+    pub apply_seconds: Histogram,
+    /// Applies above the warning limit; fed by apply.
+    pub slow_apply: IntCounter,
+    /// Rounds of ReadIndex that failed or timed out; fed by the reads.
+    pub read_indexes_failed: IntCounter,
+    pub learner_promotes: IntCounter,
+}
+
+impl Server {
+    pub(super) fn new(registry: &Registry) -> Server {
+        let r = registry;
+        let one = |name, help, label, value| labelled_one(r, name, help, label, value);
+        one(
+            "etcd_server_version",
+            "1 under the version of etcd whose behaviour this server has.",
+            "server_version",
+            version::ETCD,
+        );
+        one("quorate_server_version", "1 under this server's own version.", "server_version", version::QUORATE);
+        one(
+            "etcd_cluster_version",
+            "1 under the cluster version.",
+            "cluster_version",
+            version::ETCD_CLUSTER.rsplit_once('.').map_or(version::ETCD_CLUSTER, |(minor, _)| minor),
+        );
+        Server {
+            registry: registry.clone(),
+            has_leader: gauge(r, "etcd_server_has_leader", "1 when a leader is known."),
+            is_leader: gauge(r, "etcd_server_is_leader", "1 when this member leads."),
+            is_learner: gauge(r, "etcd_server_is_learner", "1 when this member is a learner."),
+            leader_changes: counter(r, "etcd_server_leader_changes_seen_total", "Changes of the leader seen."),
+            proposals_committed: gauge(r, "etcd_server_proposals_committed_total", "The committed index."),
+            proposals_applied: gauge(r, "etcd_server_proposals_applied_total", "The applied index."),
+            proposals_pending: gauge(r, "etcd_server_proposals_pending", "Proposals that wait for their outcome."),
+            proposals_failed: counter(r, "etcd_server_proposals_failed_total", "Proposals that failed or timed out."),
+            quota_bytes: float_gauge(r, "etcd_server_quota_backend_bytes", "The quota in bytes; 0 is none."),
+            apply_seconds: histogram(r, "etcd_server_apply_duration_seconds", "Seconds to apply a batch.", APPLY),
+            slow_apply: counter(r, "etcd_server_slow_apply_total", "Applies slower than the warning limit."),
+            read_indexes_failed: counter(r, "etcd_server_read_indexes_failed_total", "Failed rounds of ReadIndex."),
+            learner_promotes: counter(
+                r,
+                "etcd_server_learner_promote_successes",
+                "Learners promoted by this member as leader.",
+            ),
+        }
+    }
+
+    /// Shows this member's id, once it is known.
+    pub fn identify(&self, member_id: u64) {
+        labelled_one(
+            &self.registry,
+            "etcd_server_id",
+            "1 under this member's id in hexadecimal.",
+            "server_id",
+            &format!("{member_id:x}"),
+        );
+    }
+}
+
+/// Log and backend; fed by the WAL and the backend.
+pub struct Disk {
+    pub wal_fsync: Histogram,
+    pub wal_write_bytes: IntGauge,
+    pub backend_commit: Histogram,
+    pub defrag: Histogram,
+    pub defrag_inflight: IntGauge,
+}
+
+impl Disk {
+    pub(super) fn new(r: &Registry) -> Disk {
+        Disk {
+            wal_fsync: histogram(r, "etcd_disk_wal_fsync_duration_seconds", "Seconds of syncing the log.", DISK),
+            wal_write_bytes: gauge(r, "etcd_disk_wal_write_bytes_total", "Bytes written to the log."),
+            backend_commit: histogram(
+                r,
+                "etcd_disk_backend_commit_duration_seconds",
+                "Seconds of writing a batch.",
+                DISK,
+            ),
+            defrag: histogram(
+                r,
+                "etcd_disk_backend_defrag_duration_seconds",
+                "Seconds of a defragmentation.",
+                (0.1, 2.0, 13),
+            ),
+            defrag_inflight: gauge(r, "etcd_disk_defrag_inflight", "1 while defragmenting; reads and writes go on."),
+        }
+    }
+}
+
+/// The key space. Totals are fed by what executes the operations, gauges when somebody scrapes.
+pub struct Mvcc {
+    pub puts: IntCounter,
+    pub deletes: IntCounter,
+    pub ranges: IntCounter,
+    pub txns: IntCounter,
+    pub db_total_bytes: IntGauge,
+    pub db_in_use_bytes: IntGauge,
+    pub current_revision: IntGauge,
+    pub compact_revision: IntGauge,
+    pub hash_rev: Histogram,
+}
+
+impl Mvcc {
+    pub(super) fn new(r: &Registry) -> Mvcc {
+        Mvcc {
+            puts: counter(r, "etcd_mvcc_put_total", "Puts seen by this member."),
+            deletes: counter(r, "etcd_mvcc_delete_total", "Deletes seen by this member."),
+            ranges: counter(r, "etcd_mvcc_range_total", "Ranges seen by this member."),
+            txns: counter(r, "etcd_mvcc_txn_total", "Transactions seen by this member."),
+            db_total_bytes: gauge(r, "etcd_mvcc_db_total_size_in_bytes", "Size of the database in bytes."),
+            db_in_use_bytes: gauge(r, "etcd_mvcc_db_total_size_in_use_in_bytes", "Size in use in bytes."),
+            current_revision: gauge(r, "etcd_debugging_mvcc_current_revision", "The store's revision."),
+            compact_revision: gauge(r, "etcd_debugging_mvcc_compact_revision", "The revision of the last compaction."),
+            hash_rev: histogram(r, "etcd_mvcc_hash_rev_duration_seconds", "Seconds of HashKV.", (0.01, 2.0, 15)),
+        }
+    }
+}
+
+impl Mvcc {
+    /// Counts what applied commands did, on whichever member they were proposed.
+    pub fn applied(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match &outcome.result {
+                Ok(Applied::Put(_)) => self.puts.inc(),
+                Ok(Applied::DeleteRange(_)) => self.deletes.inc(),
+                Ok(Applied::Txn(response)) => self.txn(response),
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts a transaction by its operations; one with a single operation is not one, as in etcd.
+    pub fn txn(&self, response: &pb::TxnResponse) {
+        if self.operations(response) > 1 {
+            self.txns.inc();
+        }
+    }
+
+    fn operations(&self, response: &pb::TxnResponse) -> u64 {
+        let mut operations = 0;
+        for response in response.responses.iter().filter_map(|op| op.response.as_ref()) {
+            match response {
+                Response::ResponsePut(_) => self.puts.inc(),
+                Response::ResponseDeleteRange(_) => self.deletes.inc(),
+                Response::ResponseRange(_) => self.ranges.inc(),
+                Response::ResponseTxn(nested) => {
+                    operations += self.operations(nested);
+                    continue;
+                }
+            }
+            operations += 1;
+        }
+        operations
+    }
+}
+
+/// Traffic with clients; fed by the listeners. Peers bring their own.
+pub struct Network {
+    pub client_received_bytes: IntCounter,
+    pub client_sent_bytes: IntCounter,
+    pub client_connections: IntGauge,
+}
+
+impl Network {
+    pub(super) fn new(r: &Registry) -> Network {
+        Network {
+            client_received_bytes: counter(
+                r,
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes received from gRPC clients.",
+            ),
+            client_sent_bytes: counter(r, "etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients."),
+            client_connections: gauge(r, "quorate_network_client_connections", "Open connections of clients."),
+        }
+    }
+}
+
+/// Answers of `/health`, `/livez` and `/readyz`.
+pub struct Health {
+    pub success: IntCounter,
+    pub failures: IntCounter,
+    /// By kind of endpoint and check.
+    result: IntGaugeVec,
+    /// By kind of endpoint, check and status.
+    total: IntCounterVec,
+}
+
+impl Health {
+    pub(super) fn new(r: &Registry) -> Health {
+        const WELL_FORMED: &str = "the names are well-formed";
+        let result = Opts::new("etcd_server_healthcheck", "The last result of each check; 1 is success.");
+        let result = IntGaugeVec::new(result, &["type", "name"]).expect(WELL_FORMED);
+        let total = Opts::new("etcd_server_healthchecks_total", "Runs of each check.");
+        let total = IntCounterVec::new(total, &["type", "name", "status"]).expect(WELL_FORMED);
+        register(r, result.clone());
+        register(r, total.clone());
+        Health {
+            success: counter(r, "etcd_server_health_success", "Successful answers of /health."),
+            failures: counter(r, "etcd_server_health_failures", "Failed answers of /health."),
+            result,
+            total,
+        }
+    }
+
+    /// Records a run of a check of `livez` or `readyz`.
+    pub fn checked(&self, endpoint: &str, check: &str, succeeded: bool) {
+        self.result.with_label_values(&[endpoint, check]).set(i64::from(succeeded));
+        let status = if succeeded { "success" } else { "error" };
+        self.total.with_label_values(&[endpoint, check, status]).inc();
+    }
+}
