@@ -30,7 +30,8 @@ impl Applied {
         Ok(Applied { index: body.get_u64(), term: body.get_u64() })
     }
 
-    fn encode(&self) -> Bytes {
+    /// The value of [`APPLIED_KEY`].
+    pub fn encode(&self) -> Bytes {
         let mut value = Vec::with_capacity(Applied::BYTES);
         value.put_u8(FORMAT);
         value.put_u64(self.index);

@@ -71,10 +71,9 @@ pub fn encode_group(tail: &Tail, group: &Group<'_>, out: &mut Vec<u8>, locations
             marker.encode(payload);
         }
     });
-    let mut expected = group.entries.first().map_or(0, |entry| entry.index);
-    for entry in group.entries {
+    let first = group.entries.first().map_or(0, |entry| entry.index);
+    for (expected, entry) in (first..).zip(group.entries) {
         assert_eq!(entry.index, expected, "entries of a group ascend by one");
-        expected += 1;
         let bytes = u32::try_from(entry_bytes(entry.data.len())).expect("request limits keep an entry below 4 GiB");
         locations.push(Location { seq: next.seq, offset: next.offset, bytes, term: entry.term });
         next = record::encode(&next, group.number, Kind::Entry, out, |payload| encode_entry(entry, payload));

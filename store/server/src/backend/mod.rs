@@ -1,7 +1,7 @@
 //! The ordered store on RocksDB. Its own log is off: the raft log is the write-ahead log, and all families are flushed atomically, so
 //! that after a crash they stand at one point of it. Design: `store/README.md`, "MVCC on RocksDB".
 //!
-//! Invariant: every family holds the same applied row (`APPLIED_ROW`), in memory and on disk; opening asserts it.
+//! Invariant: every family holds the same applied row (`APPLIED_KEY`), in memory and on disk; opening asserts it.
 
 mod metrics;
 mod options;
@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quorate_core::backend::{APPLIED_ROW, Error, Family, Write, WriteBatch, decode_applied};
+use quorate_core::apply::AppliedIndex;
+use quorate_core::backend::{Error, Family, Write, WriteBatch};
 use quorate_core::log::{Index, Term};
+use quorate_core::mvcc::APPLIED_KEY;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteOptions,
@@ -109,9 +111,10 @@ impl Backend {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
         let handle = self.database.family(family);
-        let row = self.database.rocks.get_pinned_cf_opt(handle, APPLIED_ROW, &options);
+        let row = self.database.rocks.get_pinned_cf_opt(handle, APPLIED_KEY, &options);
         let Some(row) = row.map_err(|error| failed(error.to_string()))? else { return Ok(None) };
-        decode_applied(&row).map(Some).ok_or_else(|| failed(format!("it has {} bytes, not 16", row.len())))
+        let applied = AppliedIndex::decode(family, &row).map_err(|error| failed(error.to_string()))?;
+        Ok(Some((applied.index, applied.term)))
     }
 
     /// Index and term up to which the log is in the database *on disk*; (0, 0) in a new one. The log may be cut below it.

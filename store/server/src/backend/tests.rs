@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_core::backend::{Cursor, View, encode_applied};
+use quorate_core::backend::{Cursor, View};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tempfile::TempDir;
@@ -12,6 +12,10 @@ use tempfile::TempDir;
 use super::*;
 
 const SMALL: Options = Options { memory_bytes: 16 << 20, compaction_threads: 1, write_bytes_per_second: 1 << 30 };
+
+fn applied(index: Index, term: Term) -> Bytes {
+    AppliedIndex { index, term }.encode()
+}
 
 fn open(directory: &TempDir) -> Backend {
     Backend::open(&directory.path().join("db"), SMALL).unwrap()
@@ -23,7 +27,7 @@ fn batch(index: Index, rows: &[(Family, &str, &str)]) -> WriteBatch {
     for (family, key, value) in rows {
         batch.put(*family, Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()));
     }
-    Family::ALL.iter().for_each(|family| batch.put(*family, APPLIED_ROW, encode_applied(index, 1)));
+    Family::ALL.iter().for_each(|family| batch.put(*family, APPLIED_KEY, applied(index, 1)));
     batch
 }
 
@@ -63,7 +67,7 @@ fn after_a_crash_all_families_stand_at_the_last_flush() {
     assert_eq!(live.get(Family::Keys, b"a").unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(live.get(Family::Lease, b"c").unwrap(), None);
     for family in Family::ALL {
-        assert_eq!(live.get(family, APPLIED_ROW).unwrap(), Some(encode_applied(5, 1)), "{}", family.name());
+        assert_eq!(live.get(family, APPLIED_KEY).unwrap(), Some(applied(5, 1)), "{}", family.name());
     }
 }
 
@@ -169,7 +173,7 @@ fn families_at_different_points_are_refused() {
     let backend = open(&directory);
     backend.write(&batch(5, &[])).unwrap();
     let mut torn = WriteBatch::default();
-    torn.put(Family::Meta, APPLIED_ROW, encode_applied(6, 1));
+    torn.put(Family::Meta, APPLIED_KEY, applied(6, 1));
     backend.write(&torn).unwrap();
     backend.flush().unwrap();
     drop(backend);
