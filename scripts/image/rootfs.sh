@@ -5,6 +5,7 @@
 #   scripts/image/rootfs.sh ROOT PROGRAM...     PROGRAMs land in ROOT/usr/bin
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 ROOT PROGRAM..." >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "$0: needs root, because the data folder belongs to another user: run it with sudo" >&2; exit 1; }
 root=$1; shift
 user=65532
 
