@@ -5,6 +5,7 @@ mod keys;
 mod leases;
 mod model;
 mod random;
+mod recorded;
 mod restart;
 mod size;
 mod txns;

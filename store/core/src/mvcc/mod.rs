@@ -109,6 +109,3 @@ impl Error {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
