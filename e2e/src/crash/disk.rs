@@ -1,0 +1,134 @@
+//! Where a member keeps its data: a plain folder, or an ext4 file system of its own whose power can be cut.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use super::Error;
+use super::namespace::Namespace;
+
+/// Sparse, so that it costs what is written; large enough for the preallocated log segments and the store.
+const IMAGE_BYTES: u64 = 2 << 30;
+
+/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: the file system stops at once and its journal is not flushed.
+const WITHOUT_LOG_FLUSH: u32 = 2;
+
+mod ioctl {
+    // FS_IOC_SHUTDOWN of the kernel's ext4.h: _IOR('X', 125, __u32).
+    nix::ioctl_read!(
+        #[doc = "Shuts a file system down."]
+        shutdown,
+        b'X',
+        125,
+        u32
+    );
+}
+
+/// A member's disk. Invariant: an ext4 disk is mounted whenever nobody is in the middle of a power cut.
+pub enum Disk {
+    Folder(PathBuf),
+    Ext4 { image: PathBuf, mount: PathBuf, namespace: Arc<Namespace> },
+}
+
+impl Disk {
+    /// A folder on the machine's own disk.
+    pub fn folder(path: PathBuf) -> Result<Disk, Error> {
+        fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        Ok(Disk::Folder(path))
+    }
+
+    /// A new ext4 file system in `path.img`, mounted at `path` inside the namespace.
+    pub fn ext4(path: PathBuf, namespace: Arc<Namespace>) -> Result<Disk, Error> {
+        let image = path.with_extension("img");
+        let file = File::create(&image).map_err(Error::io("create", &image))?;
+        file.set_len(IMAGE_BYTES).map_err(Error::io("extend", &image))?;
+        // Inode tables are written now and not by a kernel thread later, which would hold up an unmount.
+        let options = ["-q", "-F", "-N", "4096", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        run(Command::new("mkfs.ext4").args(options).arg(&image))?;
+        fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        run(namespace.command("mount").args(["-o", "loop"]).args([&image, &path]))?;
+        Ok(Disk::Ext4 { image, mount: path, namespace })
+    }
+
+    /// The path as a command of this disk sees it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Disk::Folder(path) | Disk::Ext4 { mount: path, .. } => path,
+        }
+    }
+
+    /// A command that sees this disk.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        match self {
+            Disk::Folder(_) => Command::new(program),
+            Disk::Ext4 { namespace, .. } => namespace.command(program),
+        }
+    }
+
+    /// From here every write fails and what was not synced is lost. A plain folder has no power to cut.
+    pub fn cut_power(&self) -> Result<(), Error> {
+        let Disk::Ext4 { mount, namespace, .. } = self else { return Ok(()) };
+        let point = File::open(namespace.seen(mount)).map_err(Error::io("open", mount))?;
+        let mut how = WITHOUT_LOG_FLUSH;
+        // SAFETY: the descriptor is open for the length of the call, and the kernel only reads the u32 behind the pointer.
+        unsafe { ioctl::shutdown(point.as_raw_fd(), &mut how) }.map_err(|errno| Error::Io {
+            doing: "shut down",
+            path: mount.clone(),
+            source: errno.into(),
+        })?;
+        Ok(())
+    }
+
+    /// Brings the disk back as a restarted machine finds it. Nothing may have it open.
+    pub fn restore_power(&self) -> Result<(), Error> {
+        let Disk::Ext4 { image, mount, namespace } = self else { return Ok(()) };
+        run(namespace.command("umount").arg(mount))?;
+        run(namespace.command("mount").args(["-o", "loop"]).args([image, mount]))
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), Error> {
+    let output = command.output().map_err(Error::io("run", PathBuf::from(command.get_program())))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Command {
+        command: format!("{command:?}"),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::crash::workspace::Workspace;
+
+    #[test]
+    fn a_power_cut_keeps_what_was_synced_and_loses_the_rest() {
+        let workspace = Workspace::create().unwrap();
+        let namespace = Arc::new(Namespace::create().unwrap());
+        let disk = Disk::ext4(workspace.path().join("disk"), Arc::clone(&namespace)).unwrap();
+        let root = namespace.seen(disk.path());
+        let (synced, unsynced) = (root.join("synced"), root.join("unsynced"));
+        let mut file = File::create(&synced).unwrap();
+        file.write_all(b"kept").unwrap();
+        file.sync_all().unwrap();
+        File::open(&root).unwrap().sync_all().unwrap();
+        fs::write(&unsynced, b"lost").unwrap();
+        drop(file);
+
+        disk.cut_power().unwrap();
+        assert!(fs::write(&synced, b"late").is_err(), "a disk without power takes no write");
+        disk.restore_power().unwrap();
+
+        assert_eq!(fs::read(&synced).unwrap(), b"kept");
+        assert!(!unsynced.exists(), "what was not synced is gone");
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&*disk.path().to_string_lossy()), "nothing is mounted outside the namespace");
+    }
+}

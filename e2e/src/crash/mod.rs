@@ -1,0 +1,20 @@
+//! Crashes of real servers: processes killed with SIGKILL and disks that lose their power, under load, and a checker that
+//! knows every acknowledged write.
+//!
+//! `kill -9` keeps the page cache, so a store that never syncs passes it; a power cut of a disk of its own (an ext4 image
+//! on a loop mount, shut down without a flush) loses what was not synced, and a server without fdatasync must fail it.
+//!
+//! Reading order: [`rounds`] (one run: load, faults, check), [`cluster`], [`member`], [`disk`], [`load`], [`checker`].
+
+pub mod checker;
+pub mod cluster;
+pub mod disk;
+mod error;
+pub mod load;
+pub mod member;
+mod namespace;
+pub mod rounds;
+mod workspace;
+
+pub use error::Error;
+pub use rounds::{Fault, Plan, Report, run};
