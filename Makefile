@@ -51,7 +51,7 @@ bench: ## Measure Quorate beside etcd on this machine
 	@scripts/in-copy scripts/cargo run --release -p quorate-bench -- run --suite quick
 
 image: ## Build the container images without a registry
-	@scripts/image.sh
+	@scripts/in-copy scripts/image.sh
 
 clean: ## Remove this clone's leftovers (never the cache)
 	@rm -rf target .cache

@@ -19,9 +19,10 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Whether all of the file is test code: below `tests/`, or a `tests.rs` beside what it tests.
+    /// Whether all of the file is test code: below `tests/`, or a `tests.rs` or `fixture.rs` beside what it tests.
     fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("tests.rs") || self.path.contains("/benches/")
+        ["/tests/", "/benches/"].iter().any(|folder| self.path.contains(folder))
+            || ["tests.rs", "fixture.rs"].iter().any(|name| self.path.ends_with(name))
     }
 
     /// The lines, numbered from 1, up to the module of unit tests at the foot.
