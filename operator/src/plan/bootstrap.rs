@@ -34,7 +34,7 @@ fn write_latch(context: Context<'_>) -> Step {
     }
     let (disk_id, volume) = match awaiting(context) {
         Ok(found) => found,
-        Err(step) => return step,
+        Err(step) => return *step,
     };
     let member_id = id::founding_member(&desired.peer_url(FOUNDER), &desired.uid);
     let latch = Latch {
@@ -54,20 +54,20 @@ fn write_latch(context: Context<'_>) -> Step {
 }
 
 /// Disk id and volume of the first pod, once it waits on an empty disk.
-fn awaiting<'a>(context: Context<'a>) -> Result<(String, &'a VolumeSeen), Step> {
+fn awaiting<'a>(context: Context<'a>) -> Result<(String, &'a VolumeSeen), Box<Step>> {
     let observed = context.observed;
     let pod = context.desired.pod(FOUNDER);
-    let Some(state) = state(observed, FOUNDER) else { return Err(await_pod(context, FOUNDER)) };
+    let Some(state) = state(observed, FOUNDER) else { return Err(Box::new(await_pod(context, FOUNDER))) };
     match state.phase {
         MemberPhase::AwaitingAdmission => {}
         MemberPhase::Refused => {
-            return Err(Step::stall("DirectoryRefused", format!("{pod}: {}", state.refusal)));
+            return Err(Box::new(Step::stall("DirectoryRefused", format!("{pod}: {}", state.refusal))));
         }
-        _ => return Err(Step::wait("AwaitPod", format!("{pod} is starting"))),
+        _ => return Err(Box::new(Step::wait("AwaitPod", format!("{pod} is starting")))),
     }
     match observed.volumes.get(&FOUNDER).filter(|volume| !volume.deleting) {
         Some(volume) => Ok((state.disk_id.clone(), volume)),
-        None => Err(Step::wait("AwaitVolume", format!("the volume claim of {pod} is not there"))),
+        None => Err(Box::new(Step::wait("AwaitVolume", format!("the volume claim of {pod} is not there")))),
     }
 }
 

@@ -27,10 +27,9 @@ pub(super) fn next(context: Context<'_>) -> Step {
     if desired.storage.when_deleted == VolumePolicy::Retain && latch.is_some() {
         return Step::act(Action::RemoveFinalizer, "volumes, latch and certificate authorities are retained");
     }
-    if desired.storage.when_deleted == VolumePolicy::Delete {
-        if let Some(step) = delete_volume(observed, latch) {
-            return step;
-        }
+    let volume = (desired.storage.when_deleted == VolumePolicy::Delete).then(|| delete_volume(observed, latch));
+    if let Some(step) = volume.flatten() {
+        return step;
     }
     if let LatchSeen::Present { resource_version, .. } = &observed.latch {
         let action = Action::DeleteLatch { resource_version: resource_version.clone() };

@@ -11,7 +11,7 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let configuration = context.observed.configuration.as_ref()?;
     let members = match members(context, latch, configuration) {
         Ok(members) => members,
-        Err(step) => return Some(step),
+        Err(step) => return Some(*step),
     };
     let operation = operation(context, latch, configuration);
     if members == latch.members && operation == latch.operation {
@@ -25,19 +25,23 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
     Some(Step::act(action, "the configuration differs from the record"))
 }
 
-fn members(context: Context<'_>, latch: &Latch, configuration: &Configuration) -> Result<Vec<LatchedMember>, Step> {
+fn members(
+    context: Context<'_>,
+    latch: &Latch,
+    configuration: &Configuration,
+) -> Result<Vec<LatchedMember>, Box<Step>> {
     let mut members = Vec::new();
     for member in &configuration.members {
         // `identity` let only members with our names through.
         let Some(ordinal) = context.desired.ordinal(&member.name) else { continue };
         let Some(disk) = disk_of(latch, ordinal, member.id) else {
-            return Err(Step::stall(
+            return Err(Box::new(Step::stall(
                 "UnknownMember",
                 format!(
                     "member {} ({}) is in the configuration but not in the latch: remove it with `quoratectl member remove {}`",
                     member.id, member.name, member.id
                 ),
-            ));
+            )));
         };
         members.push(LatchedMember { ordinal, disk, voter: !member.learner });
     }

@@ -43,10 +43,9 @@ fn remove(
         let is_healthy = facts.healthy.contains(&ordinal);
         let before = Votes { voters: facts.voters.len(), healthy: facts.healthy.len() };
         let after = Votes { voters: before.voters - 1, healthy: before.healthy - usize::from(is_healthy) };
-        if let Err(refusal) = guard::votes(before, after) {
-            if !guard(Guard::Votes, false) {
-                return Step::stall("MembershipGuard", format!("{pod} is not removed: {refusal}"));
-            }
+        let refusal = guard::votes(before, after).err().filter(|_| !guard(Guard::Votes, false));
+        if let Some(refusal) = refusal {
+            return Step::stall("MembershipGuard", format!("{pod} is not removed: {refusal}"));
         }
         if facts.leader == Some(disk.member_id) {
             let Some(successor) = facts.healthy.iter().find(|other| **other != ordinal) else {

@@ -1,0 +1,90 @@
+//! Performs exactly one action: the only writer besides `status`.
+//!
+//! What the action was planned on goes along as precondition (versions, UIDs, configuration index), so that a world
+//! that moved on refuses it and the next round plans afresh.
+
+mod children;
+mod latch;
+mod members;
+mod volumes;
+
+use kube::Client;
+
+use crate::desired::Desired;
+use crate::member_client;
+use crate::observe::Observation;
+use crate::plan::Action;
+use crate::tls;
+
+/// Name under which the operator owns fields.
+pub const FIELD_MANAGER: &str = "quorate-operator";
+
+/// Why an action was not performed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("Kubernetes: {0}")]
+    Kubernetes(#[from] kube::Error),
+    #[error("{pod}: {source}")]
+    Member { pod: String, source: member_client::Error },
+    #[error("{0}")]
+    Certificate(#[from] tls::Error),
+    #[error("no member can be asked to do that right now")]
+    NoMember,
+}
+
+impl Error {
+    /// The world moved on since the action was planned: observing again is the remedy.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Kubernetes(kube::Error::Api(status)) => matches!(status.code, 404 | 409 | 410 | 422),
+            Self::Member { source, .. } => source.is_stale(),
+            _ => false,
+        }
+    }
+
+    /// Label for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Member { .. } => "member",
+            Self::Certificate(_) => "certificate",
+            Self::NoMember => "no_member",
+        }
+    }
+}
+
+/// All that an action may use.
+pub struct Hands<'a> {
+    pub client: &'a Client,
+    pub desired: &'a Desired,
+    pub observation: &'a Observation,
+}
+
+/// Performs the action.
+pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
+    match action {
+        Action::AddFinalizer => children::finalizer(hands, true).await,
+        Action::RemoveFinalizer => children::finalizer(hands, false).await,
+        Action::Apply(child) => children::apply(hands, child).await,
+        Action::DeletePod { ordinal, uid } => children::delete_pod(hands, *ordinal, uid).await,
+        Action::DeleteStatefulSet { uid } => children::delete_statefulset(hands, uid).await,
+        Action::DeleteAuthority { name, uid } => children::delete_secret(hands, name, uid).await,
+        Action::CreateLatch(latch) => latch::create(hands, latch).await,
+        Action::WriteLatch { latch, resource_version, .. } => latch::replace(hands, latch, resource_version).await,
+        Action::DeleteLatch { resource_version } => latch::delete(hands, resource_version).await,
+        Action::MarkVolume { ordinal, uid, resource_version, mark } => {
+            volumes::mark(hands, *ordinal, uid, resource_version, mark).await
+        }
+        Action::DeleteVolume { ordinal, uid, resource_version } => {
+            volumes::delete(hands, *ordinal, uid, resource_version).await
+        }
+        Action::Found { .. }
+        | Action::Admit { .. }
+        | Action::Adopt { .. }
+        | Action::SetAside { .. }
+        | Action::ChangeMembership { .. }
+        | Action::HandOver { .. }
+        | Action::SetTimers { .. }
+        | Action::SetLimits { .. } => members::call(hands, action).await,
+    }
+}

@@ -1,0 +1,130 @@
+//! Reads children and turns them into what decisions need.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use crate::crd::{ANNOTATION_CLUSTER_ID, ANNOTATION_DISK_ID, ANNOTATION_MEMBER_ID};
+use crate::desired::Desired;
+use crate::observed::{Observed, PodSeen, StatefulSetSeen, VolumeMark, VolumeSeen};
+use crate::render::{self, Child, Drift};
+
+/// Children with documents, as they live.
+pub type Documents = BTreeMap<Child, Value>;
+
+/// Reads Services and the budget; the StatefulSet is read for its own sake.
+pub async fn documents(client: &Client, desired: &Desired) -> Result<Documents, kube::Error> {
+    let services: Api<Service> = Api::namespaced(client.clone(), &desired.namespace);
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), &desired.namespace);
+    let names = [Child::PeersService, Child::ClientService, Child::Budget].map(|child| child.name(desired));
+    let (peers, clients, budget) =
+        futures::try_join!(services.get_opt(&names[0]), services.get_opt(&names[1]), budgets.get_opt(&names[2]))?;
+    let mut documents = Documents::new();
+    documents.extend(peers.map(|live| (Child::PeersService, value(&live))));
+    documents.extend(clients.map(|live| (Child::ClientService, value(&live))));
+    documents.extend(budget.map(|live| (Child::Budget, value(&live))));
+    Ok(documents)
+}
+
+fn value<T: serde::Serialize>(live: &T) -> Value {
+    serde_json::to_value(live).expect("Kubernetes objects hold only strings, numbers and maps with string keys")
+}
+
+/// What differs, in the order in which it is put right.
+pub fn drift(desired: &Desired, observed: &Observed, documents: &Documents, set: Option<&StatefulSet>) -> Vec<Drift> {
+    let set = set.map(value);
+    let differs = |child| {
+        let live = if child == Child::StatefulSet { set.as_ref() } else { documents.get(&child) };
+        render::drift(desired, observed, child, live)
+    };
+    Child::DOCUMENTS.into_iter().filter_map(differs).collect()
+}
+
+/// The StatefulSet.
+pub fn statefulset(desired: &Desired, set: &StatefulSet) -> StatefulSetSeen {
+    let spec = set.spec.as_ref();
+    StatefulSetSeen {
+        uid: set.uid().unwrap_or_default(),
+        resource_version: set.resource_version().unwrap_or_default(),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(0).unsigned_abs(),
+        ours: set.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == desired.uid),
+        deleting: set.metadata.deletion_timestamp.is_some(),
+        update_revision: set.status.as_ref().and_then(|status| status.update_revision.clone()).unwrap_or_default(),
+    }
+}
+
+/// Pods by ordinal; those with other names do not belong to the StatefulSet.
+pub fn pods(desired: &Desired, pods: Vec<Pod>) -> BTreeMap<u32, PodSeen> {
+    pods.into_iter().filter_map(|pod| Some((desired.ordinal(&pod.name_any())?, pod_seen(&pod)))).collect()
+}
+
+fn pod_seen(pod: &Pod) -> PodSeen {
+    let status = pod.status.as_ref();
+    let is_terminal = status
+        .and_then(|status| status.phase.as_deref())
+        .is_some_and(|phase| phase == "Failed" || phase == "Succeeded");
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let ready =
+        conditions.is_some_and(|conditions| conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"));
+    PodSeen {
+        uid: pod.uid().unwrap_or_default(),
+        resource_version: pod.resource_version().unwrap_or_default(),
+        deleting: pod.metadata.deletion_timestamp.is_some(),
+        ready,
+        address: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty() && !is_terminal),
+        revision: pod.labels().get("controller-revision-hash").cloned().unwrap_or_default(),
+        trouble: trouble(pod),
+    }
+}
+
+/// What keeps a pod from running, in the words of scheduler and kubelet.
+fn trouble(pod: &Pod) -> String {
+    let Some(status) = &pod.status else { return String::new() };
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.clone().unwrap_or_default();
+        (reason != "ContainerCreating").then(|| match &waiting.message {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason,
+        })
+    });
+    let unscheduled = || {
+        let condition =
+            status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+        Some(format!("not scheduled: {}", condition.message.clone().unwrap_or_default()))
+    };
+    waiting.or_else(unscheduled).unwrap_or_default()
+}
+
+/// Volume claims by ordinal.
+pub fn volumes(desired: &Desired, claims: Vec<PersistentVolumeClaim>) -> BTreeMap<u32, VolumeSeen> {
+    claims
+        .into_iter()
+        .filter_map(|claim| {
+            let ordinal = desired.ordinal(claim.name_any().strip_prefix("data-")?)?;
+            Some((ordinal, volume_seen(&claim)))
+        })
+        .collect()
+}
+
+fn volume_seen(claim: &PersistentVolumeClaim) -> VolumeSeen {
+    let annotation = |key: &str| claim.annotations().get(key);
+    let mark = || {
+        Some(VolumeMark {
+            cluster_id: annotation(ANNOTATION_CLUSTER_ID)?.parse().ok()?,
+            member_id: annotation(ANNOTATION_MEMBER_ID)?.parse().ok()?,
+            disk_id: annotation(ANNOTATION_DISK_ID)?.clone(),
+        })
+    };
+    VolumeSeen {
+        uid: claim.uid().unwrap_or_default(),
+        resource_version: claim.resource_version().unwrap_or_default(),
+        deleting: claim.metadata.deletion_timestamp.is_some(),
+        lost: claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost"),
+        marked: mark(),
+    }
+}

@@ -1,0 +1,213 @@
+//! What `kubectl get qc -o yaml` shows, made of one observation and the step that was decided on it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftStatus};
+use crate::crd::{LABEL_CLUSTER, MemberStatus, QuorateClusterStatus};
+use crate::desired::Desired;
+use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed, Role};
+use crate::plan::{Facts, Step};
+
+use super::conditions;
+
+/// What a status is made of.
+pub struct View<'a> {
+    pub desired: &'a Desired,
+    pub observed: &'a Observed,
+    pub facts: &'a Facts,
+    pub step: &'a Step,
+    pub certificates: Vec<CertificateStatus>,
+    pub previous: Option<&'a QuorateClusterStatus>,
+    pub now: Timestamp,
+}
+
+impl View<'_> {
+    /// Pods that are ready.
+    pub(super) fn ready_pods(&self) -> u32 {
+        let ready = self.observed.pods.values().filter(|pod| pod.ready && !pod.deleting).count();
+        u32::try_from(ready).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn states(&self) -> impl Iterator<Item = &MemberState> {
+        self.observed.members.values().filter_map(|seen| match seen {
+            MemberSeen::Answered(state) => Some(&**state),
+            MemberSeen::Silent { .. } => None,
+        })
+    }
+
+    /// Why a member is not healthy, as far as anything says so.
+    pub(super) fn trouble(&self, ordinal: u32) -> String {
+        match (self.observed.pods.get(&ordinal), self.observed.members.get(&ordinal)) {
+            (None, _) => "its pod does not exist".to_owned(),
+            (Some(pod), _) if !pod.trouble.is_empty() => pod.trouble.clone(),
+            (Some(_), Some(MemberSeen::Silent { reason })) => reason.clone(),
+            (Some(_), Some(MemberSeen::Answered(state))) if !state.refusal.is_empty() => state.refusal.clone(),
+            (Some(_), Some(MemberSeen::Answered(state))) => match state.phase {
+                MemberPhase::Running => format!("{} entries behind", state.lag_entries),
+                phase => format!("{phase:?}"),
+            },
+            (Some(_), None) => "its pod has no address".to_owned(),
+        }
+    }
+}
+
+/// The status.
+pub fn view(view: &View<'_>) -> QuorateClusterStatus {
+    let View { desired, observed, facts, .. } = view;
+    let latch = observed.latch.latch().filter(|latch| latch.owner_uid == desired.uid);
+    let leader = view.states().find(|state| state.member_id.is_some() && state.member_id == facts.leader);
+    let learners = observed.configuration.iter().flat_map(|one| &one.members).filter(|member| member.learner).count();
+    QuorateClusterStatus {
+        observed_generation: Some(desired.generation),
+        cluster_id: latch.map(|latch| latch.cluster_id.to_string()),
+        version: leader.map(|leader| leader.version.clone()).or_else(|| view.previous?.version.clone()),
+        template_epoch: latch.map(|latch| i64::from(latch.template_epoch)),
+        replicas: number(observed.pods.len()),
+        ready_replicas: number(view.ready_pods() as usize),
+        voters: number(facts.voters.len()),
+        learners: number(learners),
+        leader: leader.map(|leader| leader.name.clone()),
+        selector: format!("{LABEL_CLUSTER}={}", desired.name),
+        quorum: (!facts.voters.is_empty()).then(|| QuorumStatus {
+            needed: number(facts.quorum()),
+            healthy: number(facts.healthy.len()),
+            margin: number(facts.healthy.len()) - number(facts.quorum()),
+        }),
+        raft: leader.map(|leader| RaftStatus {
+            profile: desired.profile.as_str().to_owned(),
+            heartbeat_interval_milliseconds: signed(leader.timers.heartbeat_milliseconds),
+            election_timeout_milliseconds: signed(leader.timers.election_milliseconds),
+        }),
+        operation: operation(view),
+        members: members(view),
+        certificates: view.certificates.clone(),
+        conditions: conditions::all(view),
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn operation(view: &View<'_>) -> Option<OperationStatus> {
+    let operation = view.observed.latch.latch()?.operation.as_ref()?;
+    let (step, message) = match view.step {
+        Step::Act { action, why } => (action.name(), why.clone()),
+        Step::Wait { step, message } => (*step, message.clone()),
+        Step::Stall(stall) => (stall.reason, stall.message.clone()),
+        Step::Paused => ("Paused", "mutations are switched off".to_owned()),
+        Step::Steady | Step::Gone => ("Done", String::new()),
+    };
+    let seconds = operation.started_at().as_second();
+    Some(OperationStatus {
+        kind: operation.kind().to_owned(),
+        target: view.desired.pod(operation.ordinal()),
+        step: step.to_owned(),
+        started_at: Timestamp::from_second(seconds).ok().map(Time),
+        message,
+    })
+}
+
+/// Members of the configuration or the latch, and pods that want to become one.
+fn members(view: &View<'_>) -> Vec<MemberStatus> {
+    let View { desired, observed, facts, .. } = view;
+    let recorded = observed.latch.latch().map(|latch| latch.members.as_slice()).unwrap_or_default();
+    let mut ordinals: Vec<u32> = facts.voters.keys().copied().collect();
+    ordinals.extend(recorded.iter().map(|member| member.ordinal));
+    ordinals.extend(observed.pods.keys());
+    ordinals.sort_unstable();
+    ordinals.dedup();
+    let member = |ordinal: u32| {
+        let state = match observed.members.get(&ordinal) {
+            Some(MemberSeen::Answered(state)) => Some(&**state),
+            _ => None,
+        };
+        let is_healthy = facts.healthy.contains(&ordinal);
+        let id = facts.voters.get(&ordinal).copied().or_else(|| state?.member_id);
+        MemberStatus {
+            name: desired.pod(ordinal),
+            member_id: id.map(|id| id.to_string()),
+            role: role(state),
+            voter: facts.voters.contains_key(&ordinal),
+            ready: observed.pods.get(&ordinal).is_some_and(|pod| pod.ready),
+            version: state.map(|state| state.version.clone()).filter(|version| !version.is_empty()),
+            // Counters that move with every write would make every round a write of status: only a lag that matters
+            // and sizes in steps are shown.
+            applied_lag: state
+                .filter(|state| state.lag_entries > crate::plan::LAG_ENTRIES_MAX)
+                .map(|state| signed(state.lag_entries)),
+            db_size_bytes: state.map(|state| coarse(state.db_size_bytes)).filter(|bytes| *bytes > 0),
+            db_in_use_bytes: state.map(|state| coarse(state.db_in_use_bytes)).filter(|bytes| *bytes > 0),
+            pvc: observed.volumes.contains_key(&ordinal).then(|| desired.volume(ordinal)),
+            message: (!is_healthy).then(|| view.trouble(ordinal)),
+        }
+    };
+    ordinals.into_iter().map(member).collect()
+}
+
+/// Rounded down to a whole 16 MiB.
+fn coarse(bytes: i64) -> i64 {
+    const STEP: i64 = 16 << 20;
+    bytes - bytes.rem_euclid(STEP)
+}
+
+fn role(state: Option<&MemberState>) -> String {
+    let Some(state) = state else { return "Silent".to_owned() };
+    match (state.phase, state.role) {
+        (MemberPhase::Running, Role::Unknown) => "Running".to_owned(),
+        (MemberPhase::Running, role) => format!("{role:?}"),
+        (phase, _) => format!("{phase:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{fixture, plan};
+
+    fn status(observed: &Observed, replicas: u32) -> QuorateClusterStatus {
+        let desired = fixture::desired(replicas);
+        let decision = plan(&desired, observed, Timestamp::UNIX_EPOCH);
+        view(&View {
+            desired: &desired,
+            observed,
+            facts: &decision.facts,
+            step: &decision.step,
+            certificates: Vec::new(),
+            previous: None,
+            now: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn status_of_a_whole_cluster() {
+        let desired = fixture::desired(3);
+        insta::assert_yaml_snapshot!(status(&fixture::running(&desired, 3), 3));
+    }
+
+    #[test]
+    fn silent_voter_degrades_and_two_lose_the_quorum() {
+        let desired = fixture::desired(3);
+        let mut observed = fixture::running(&desired, 3);
+        observed.members.insert(1, MemberSeen::Silent { reason: "refused".to_owned() });
+        let holds = |status: &QuorateClusterStatus, kind: &str| {
+            status.conditions.iter().any(|one| one.type_ == kind && one.status == "True")
+        };
+        let one = status(&observed, 3);
+        for (kind, expected) in [("Ready", false), ("Available", true), ("Degraded", true), ("QuorumLost", false)] {
+            assert_eq!(holds(&one, kind), expected, "{kind}");
+        }
+        observed.members.insert(2, MemberSeen::Silent { reason: "refused".to_owned() });
+        observed.configuration = None;
+        let two = status(&observed, 3);
+        for (kind, expected) in [("Ready", false), ("Available", false), ("Degraded", true), ("QuorumLost", true)] {
+            assert_eq!(holds(&two, kind), expected, "{kind}");
+        }
+        assert_eq!(two.quorum.unwrap().margin, -1);
+    }
+}
