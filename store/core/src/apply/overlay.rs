@@ -1,6 +1,7 @@
 //! Rows that a turn has written so far, over the view that it began with: later commands of a turn see earlier ones, and the whole
 //! leaves as one batch in which each row stands once.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,11 +20,13 @@ pub(super) struct Overlay<'v> {
     base: &'v dyn View,
     families: [Rows; Family::ALL.len()],
     block: BytesMut,
+    /// The row of `keys` that was read from below last: a transaction compares a key and then puts it.
+    read_last: RefCell<Option<(Vec<u8>, Option<Bytes>)>>,
 }
 
 impl<'v> Overlay<'v> {
     pub fn new(base: &'v dyn View) -> Overlay<'v> {
-        Overlay { base, families: Default::default(), block: BytesMut::new() }
+        Overlay { base, families: Default::default(), block: BytesMut::new(), read_last: RefCell::new(None) }
     }
 
     pub fn put(&mut self, family: Family, key: Bytes, value: Bytes) {
@@ -36,12 +39,32 @@ impl<'v> Overlay<'v> {
 
     /// Makes bytes of at most `bytes_max` for a row.
     pub fn make(&mut self, bytes_max: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        if self.block.capacity() - self.block.len() < bytes_max {
-            self.block = BytesMut::with_capacity(bytes_max.max(BLOCK_BYTES));
+        if bytes_max > BLOCK_BYTES / 4 {
+            let mut alone = BytesMut::with_capacity(bytes_max);
+            write(&mut alone);
+            return alone.freeze();
+        }
+        if self.block.capacity() < bytes_max {
+            self.block = BytesMut::with_capacity(BLOCK_BYTES);
         }
         assert!(self.block.is_empty());
         write(&mut self.block);
         self.block.split().freeze()
+    }
+
+    fn read_key(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut read_last = self.read_last.borrow_mut();
+        if let Some((last, value)) = &*read_last
+            && last == key
+        {
+            return Ok(value.clone());
+        }
+        let value = self.base.get(Family::Keys, key)?;
+        let (mut last, _) = read_last.take().unwrap_or_default();
+        last.clear();
+        last.extend_from_slice(key);
+        *read_last = Some((last, value.clone()));
+        Ok(value)
     }
 
     pub fn into_batch(self) -> WriteBatch {
@@ -62,6 +85,7 @@ impl View for Overlay<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
         match self.families[family as usize].get(key) {
             Some(value) => Ok(value.clone()),
+            None if family == Family::Keys => self.read_key(key),
             None => self.base.get(family, key),
         }
     }
@@ -74,7 +98,16 @@ impl View for Overlay<'_> {
             return Ok(base);
         }
         let (lower, upper) = (lower.map(<[u8]>::to_vec), upper.map(<[u8]>::to_vec));
-        Ok(Box::new(Merged { base, rows, lower, upper, at: At::Before, key: Vec::new(), value: Vec::new() }))
+        Ok(Box::new(Merged {
+            base,
+            rows,
+            lower,
+            upper,
+            at: At::Before,
+            key: Vec::new(),
+            value: Vec::new(),
+            head: Head::Unknown,
+        }))
     }
 }
 
@@ -100,6 +133,7 @@ struct Merged<'a> {
     /// The current row's key, or the place that was looked at last.
     key: Vec<u8>,
     value: Vec<u8>,
+    head: Head,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,47 +143,79 @@ enum At {
     Out,
 }
 
+/// Where the cursor below stands.
+enum Head {
+    Unknown,
+    /// On this row, or after all rows, having moved in this direction.
+    At {
+        forward: bool,
+        row: Option<(Vec<u8>, Vec<u8>)>,
+    },
+}
+
 impl Merged<'_> {
-    /// Stands on the first row from `self.key` on (without it when `past`), or on the last one before in the other direction.
+    /// Moves the cursor below to its first row from `self.key` on (without it when `past`), in the direction.
+    fn move_below(&mut self, forward: bool, past: bool) -> Result<(), Error> {
+        let order = match &self.head {
+            Head::At { forward: moved, row } if *moved == forward => match row {
+                Some((key, _)) if forward => key.cmp(&self.key),
+                Some((key, _)) => self.key.cmp(key),
+                None => Ordering::Greater,
+            },
+            _ => Ordering::Less,
+        };
+        let row = match order {
+            Ordering::Greater => return Ok(()),
+            Ordering::Equal if !past => return Ok(()),
+            Ordering::Equal if forward => self.base.next()?,
+            Ordering::Equal => self.base.back()?,
+            Ordering::Less => {
+                let found = if forward { self.base.seek(&self.key)? } else { self.base.seek_back(&self.key)? };
+                let is_here = past && found.is_some_and(|row| row.key == self.key);
+                match (is_here, forward) {
+                    (false, _) => found,
+                    (true, true) => self.base.next()?,
+                    (true, false) => self.base.back()?,
+                }
+            }
+        };
+        let row = row.map(|row| (row.key.to_vec(), row.value.to_vec()));
+        self.head = Head::At { forward, row };
+        Ok(())
+    }
+
+    /// Stands on the first row from `self.key` on (without it when `past`), in the direction.
     fn find(&mut self, forward: bool, mut past: bool) -> Result<Option<Row<'_>>, Error> {
         loop {
-            let below = {
-                let found = if forward { self.base.seek(&self.key)? } else { self.base.seek_back(&self.key)? };
-                let found = match found {
-                    Some(row) if past && row.key == self.key => {
-                        if forward {
-                            self.base.next()?
-                        } else {
-                            self.base.back()?
-                        }
-                    }
-                    found => found,
-                };
-                found.map(|row| (row.key.to_vec(), row.value.to_vec()))
+            self.move_below(forward, past)?;
+            let below = match &self.head {
+                Head::At { row: Some((key, value)), .. } => Some((key, value)),
+                _ => None,
             };
             let written = self.written(forward, past);
-            let order = match (&below, &written) {
+            let from_below = match (&below, &written) {
                 (None, None) => {
                     self.at = At::Out;
                     return Ok(None);
                 }
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((below, _)), Some((written, _))) => {
-                    let order = below[..].cmp(&written[..]);
-                    if forward { order } else { order.reverse() }
-                }
+                (Some((below, _)), Some((written, _))) if forward => below[..] < written[..],
+                (Some((below, _)), Some((written, _))) => below[..] > written[..],
+                (below, _) => below.is_some(),
             };
             self.at = At::Row;
-            let (key, value) = match (order, below, written) {
-                (Ordering::Less, Some((key, value)), _) => (key, Some(value)),
-                (_, _, Some((key, value))) => (key.to_vec(), value.map(|value| value.to_vec())),
-                _ => unreachable!("the order was taken from what is there"),
-            };
-            self.key = key;
-            if let Some(value) = value {
-                self.value = value;
-                return Ok(Some(Row { key: &self.key, value: &self.value }));
+            match (below, written) {
+                (Some((key, value)), _) if from_below => {
+                    self.key.clone_from(key);
+                    self.value.clone_from(value);
+                    return Ok(Some(Row { key: &self.key, value: &self.value }));
+                }
+                (_, Some((key, Some(value)))) => {
+                    self.key = key.to_vec();
+                    self.value = value.to_vec();
+                    return Ok(Some(Row { key: &self.key, value: &self.value }));
+                }
+                (_, Some((key, None))) => self.key = key.to_vec(),
+                (_, None) => unreachable!("then the row is from below"),
             }
             past = true;
         }
@@ -192,11 +258,13 @@ impl Merged<'_> {
 impl Cursor for Merged<'_> {
     fn seek(&mut self, key: &[u8]) -> Result<Option<Row<'_>>, Error> {
         self.key = key.to_vec();
+        self.head = Head::Unknown;
         self.find(true, false)
     }
 
     fn seek_back(&mut self, key: &[u8]) -> Result<Option<Row<'_>>, Error> {
         self.key = key.to_vec();
+        self.head = Head::Unknown;
         self.find(false, false)
     }
 

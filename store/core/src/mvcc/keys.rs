@@ -5,6 +5,7 @@
 
 use bytes::BufMut;
 
+use super::rows::NEVER_REACHED;
 use super::{Error, Revision};
 use crate::backend::Family;
 
@@ -35,7 +36,8 @@ pub(crate) fn log_key(revision: Revision) -> [u8; REVISION_BYTES] {
 }
 
 fn revision_of(main: u64, sub: u32) -> Option<Revision> {
-    Some(Revision { main: i64::try_from(main).ok()?, sub: i64::from(sub) })
+    let main = i64::try_from(main).ok().filter(|main| *main < NEVER_REACHED)?;
+    Some(Revision { main, sub: i64::from(sub) })
 }
 
 pub(crate) fn read_log_key(key: &[u8]) -> Result<Revision, Error> {
@@ -114,7 +116,7 @@ pub(crate) fn split_values_key(key: &[u8]) -> Result<(&[u8], Revision), Error> {
     let (main, sub) = turned.split_at(8);
     let main = !u64::from_be_bytes(main.try_into().expect("8 of 12 bytes"));
     let sub = !u32::from_be_bytes(sub.try_into().expect("4 of 12 bytes"));
-    let revision = revision_of(main, sub).ok_or_else(|| bad("the main revision is above 2^63"))?;
+    let revision = revision_of(main, sub).ok_or_else(|| bad("no history leads to its revision"))?;
     Ok((prefix, revision))
 }
 

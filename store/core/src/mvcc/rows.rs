@@ -13,6 +13,10 @@ pub(crate) const FORMAT: u8 = 1;
 
 const BAD_FORMAT: &str = "its format is unknown to this version";
 const BAD_LENGTH: &str = "it has the wrong length";
+const BAD_NUMBER: &str = "it has a revision, version or size that no history leads to";
+
+/// Above every revision, version and size that a store can come to; so counting on never overflows.
+pub(crate) const NEVER_REACHED: i64 = 1 << 62;
 
 /// Checks the format byte and the length of what follows, and gives what follows.
 pub(crate) fn body<'a>(family: Family, key: &[u8], value: &'a [u8], length: usize) -> Result<&'a [u8], Error> {
@@ -50,17 +54,18 @@ impl KeyRow {
 
     pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<KeyRow, Error> {
         let mut body = body(Family::Keys, key, value, KeyRow::BYTES - 1)?;
-        let main = body.get_i64();
-        if main < 1 {
-            return Err(Error::malformed(Family::Keys, key, "its revision is not positive"));
-        }
-        Ok(KeyRow {
-            modified: Revision { main, sub: i64::from(body.get_u32()) },
+        let row = KeyRow {
+            modified: Revision { main: body.get_i64(), sub: i64::from(body.get_u32()) },
             create_revision: body.get_i64(),
             version: body.get_i64(),
             lease: body.get_i64(),
             row_bytes: body.get_u32(),
-        })
+        };
+        let counts = 1..NEVER_REACHED;
+        if ![row.modified.main, row.create_revision, row.version].iter().all(|count| counts.contains(count)) {
+            return Err(Error::malformed(Family::Keys, key, BAD_NUMBER));
+        }
+        Ok(row)
     }
 }
 
@@ -137,8 +142,8 @@ impl<'a> LogRow<'a> {
             return Err(bad(BAD_LENGTH));
         } else {
             let revision = Revision { main: rest.get_i64(), sub: i64::from(rest.get_u32()) };
-            if revision.main < 1 {
-                return Err(bad("it supersedes a revision that is not positive"));
+            if !(1..NEVER_REACHED).contains(&revision.main) {
+                return Err(bad(BAD_NUMBER));
             }
             Some(Superseded { revision, row_bytes: rest.get_u32() })
         };
@@ -186,10 +191,13 @@ impl Core {
         };
         let mut body = body(Family::Meta, Core::KEY, &value, 28)?;
         let state = State { revision: body.get_i64(), compact_revision: body.get_i64() };
-        if state.revision < 1 || state.compact_revision < -1 || state.compact_revision > state.revision {
-            return Err(Error::malformed(Family::Meta, Core::KEY, "its revisions contradict each other"));
+        let logical_bytes = body.get_u64();
+        let ordered = state.compact_revision >= -1 && state.compact_revision <= state.revision;
+        let reached = (1..NEVER_REACHED).contains(&state.revision) && logical_bytes < NEVER_REACHED as u64;
+        if !ordered || !reached {
+            return Err(Error::malformed(Family::Meta, Core::KEY, BAD_NUMBER));
         }
-        Ok(Core { state, logical_bytes: body.get_u64(), feature_level: body.get_u32() })
+        Ok(Core { state, logical_bytes, feature_level: body.get_u32() })
     }
 
     pub fn encode(&self) -> Bytes {

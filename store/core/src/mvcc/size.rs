@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
-use super::rows::{Core, FORMAT, LogKind, LogRow, body};
+use super::rows::{Core, FORMAT, LogKind, LogRow, NEVER_REACHED, body};
 use super::{Error, Revision, keys};
 use crate::backend::{Family, View};
 
@@ -44,8 +44,12 @@ impl Superseded {
         while let Some(row) = cursor.next()? {
             let bad = || Error::malformed(Family::Meta, row.key, "it is not a bucket of sizes");
             let bucket = row.key[PREFIX.len()..].try_into().map_err(|_| bad())?;
-            let bytes = body(Family::Meta, row.key, row.value, 8)?.try_into().map_err(|_| bad())?;
-            buckets.insert(i64::from_be_bytes(bucket), u64::from_be_bytes(bytes));
+            let bucket = i64::from_be_bytes(bucket);
+            let bytes = body(Family::Meta, row.key, row.value, 8)?.get_u64();
+            if bytes >= NEVER_REACHED as u64 || !(0..NEVER_REACHED).contains(&bucket) {
+                return Err(bad());
+            }
+            buckets.insert(bucket, bytes);
         }
         Ok(Superseded { buckets, changed: Vec::new() })
     }
@@ -69,7 +73,7 @@ impl Superseded {
         let last = watermark / BUCKET_REVISIONS;
         let later = self.buckets.split_off(&last);
         let whole = std::mem::replace(&mut self.buckets, later);
-        let mut freed: u64 = whole.values().sum();
+        let mut freed = whole.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
         whole.keys().for_each(|bucket| self.touch(*bucket));
         if let Some(bytes) = self.buckets.get_mut(&last) {
             let part = freed_between(view, (last * BUCKET_REVISIONS).max(previous + 1), watermark)?;
@@ -79,7 +83,7 @@ impl Superseded {
             if *bytes == 0 {
                 self.buckets.remove(&last);
             }
-            freed += part;
+            freed = freed.saturating_add(part);
             self.touch(last);
         }
         Ok(freed)

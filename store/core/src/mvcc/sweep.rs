@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::rows::{FORMAT, LogKind, LogRow, body};
+use super::rows::{FORMAT, LogKind, LogRow, NEVER_REACHED, body};
 use super::{Error, Revision, State, keys};
 use crate::backend::{Family, View, WriteBatch};
 
@@ -34,10 +34,13 @@ impl Position {
         };
         let mut body = body(Family::Meta, Position::KEY, &value, 28)?;
         let next = Revision { main: body.get_i64(), sub: i64::from(body.get_u32()) };
-        if next.main < 0 {
-            return Err(Error::malformed(Family::Meta, Position::KEY, "its revision is negative"));
+        let position = Position { next, swept: body.get_i64(), target: body.get_i64() };
+        let counts = -1..NEVER_REACHED;
+        let ordered = next.main >= 0 && position.swept <= position.target;
+        if !ordered || ![next.main, position.swept, position.target].iter().all(|main| counts.contains(main)) {
+            return Err(Error::malformed(Family::Meta, Position::KEY, "its revisions contradict each other"));
         }
-        Ok(Position { next, swept: body.get_i64(), target: body.get_i64() })
+        Ok(position)
     }
 
     /// Whether nothing waits to be swept.
