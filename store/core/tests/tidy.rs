@@ -143,7 +143,10 @@ fn tests_do_not_sleep_and_are_not_ignored() {
     let words = [concat!("thread::", "sleep"), concat!("#[ig", "nore")];
     let sources = sources();
     let rust = sources.iter().filter(|source| source.is_rust());
-    let offences = rust.flat_map(|source| places(source, source.tests(), &words)).collect();
+    // A test that another one starts as a process of its own is not skipped; it only does not start by itself.
+    let started = "= \"started by ";
+    let offences = rust.flat_map(|source| places(source, source.tests(), &words));
+    let offences = offences.filter(|place| !place.contains(started)).collect();
     check(
         "await the event, advance the clock or step the state machine; long tests have a count in the environment",
         offences,
