@@ -3,8 +3,8 @@
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb as pb;
 
+use super::checks::Refusal;
 use super::{Response, Turn};
-use crate::mvcc::txn::Refusal;
 use crate::mvcc::{Error, State};
 
 impl Turn<'_> {

@@ -2,9 +2,9 @@
 
 use quorate_api::etcdserverpb as pb;
 
+use super::checks::{Checks, DELETE_BYTES_MAX, Refusal};
 use super::writer::Writer;
 use super::{Response, Turn};
-use crate::mvcc::txn::{Checks, Refusal};
 use crate::mvcc::{Error, Interval, read};
 
 impl Turn<'_> {
@@ -19,6 +19,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> Result<Response, Refusal> {
+        self.checks().delete(request)?;
         let mut writer = self.writer();
         let response = writer.delete_request(request)?;
         writer.finish();
@@ -27,7 +28,13 @@ impl Turn<'_> {
 
     pub(super) fn checks(&self) -> Checks<'_> {
         let leases = &self.machine.leases;
-        Checks { view: &self.rows, state: self.machine.state(), leases, deleted: Vec::new() }
+        Checks {
+            view: &self.rows,
+            state: self.machine.state(),
+            leases,
+            deleted: Vec::new(),
+            delete_bytes_left: DELETE_BYTES_MAX,
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use bytes::{Buf, BufMut, Bytes};
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb as pb;
 
+use super::checks::Refusal;
 use super::overlay::Overlay;
 use super::{LeaseChange, Response, Turn};
 use crate::backend::{Family, View};
 use crate::command::Expiry;
 use crate::log::Index;
 use crate::mvcc::rows::{FORMAT, body};
-use crate::mvcc::txn::Refusal;
 use crate::mvcc::{Error, read};
 use crate::validate;
 

@@ -5,6 +5,7 @@
 //! rows on every member: nothing here depends on time, chance, or what a member was configured with (`Limits` change answers only).
 
 mod alarm;
+mod checks;
 mod compact;
 mod kv;
 mod lease;
@@ -31,8 +32,8 @@ use crate::log::{ConfState, Index, MemberId, Term};
 use crate::membership::{Membership, Proposed, Refused, RowError};
 use crate::mvcc::rows::Core;
 use crate::mvcc::size::Superseded;
-use crate::mvcc::txn::Refusal;
 use crate::mvcc::{self, Event, State};
+use checks::Refusal;
 use overlay::Overlay;
 
 /// Why a member cannot go on applying. Nothing of the turn may be written then: the member stops.

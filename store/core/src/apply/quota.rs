@@ -6,9 +6,9 @@
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, request_op::Request as Op};
 
+use super::checks::Refusal;
 use super::{Response, Turn};
 use crate::command::Request;
-use crate::mvcc::txn::Refusal;
 
 const KEY_OVERHEAD_BYTES: u64 = 256;
 /// Estimated cost of a lease.

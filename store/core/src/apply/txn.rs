@@ -2,9 +2,10 @@
 
 use quorate_api::etcdserverpb::{self as pb, request_op::Request, response_op::Response as OpResponse};
 
+use super::checks::Refusal;
 use super::writer::Writer;
 use super::{Response, Turn};
-use crate::mvcc::txn::{self, Refusal, next_of};
+use crate::mvcc::txn::{self, next_of};
 use crate::mvcc::{Error, read};
 
 impl Turn<'_> {

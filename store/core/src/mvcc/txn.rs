@@ -3,16 +3,13 @@
 //! All compares, also those of nested transactions, are decided on the state before the transaction; so are the checks.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, compare::CompareResult, compare::CompareTarget, compare::TargetUnion};
 use quorate_api::etcdserverpb::{request_op::Request, response_op::Response};
 
 use super::rows::{KeyRow, decode_value};
 use super::{Error, Interval, State, read};
-use crate::apply::Lease;
 use crate::backend::View;
 
 /// Which branch each transaction takes, in execution order: the outer one first, then those nested in its branch.
@@ -152,74 +149,12 @@ fn is_as_asked(compare: &pb::Compare, stored_to_given: Ordering) -> bool {
 }
 
 /// Inside a transaction only 0 means the newest: a negative revision is below every watermark but the first.
-fn check_range(state: &State, range: &pb::RangeRequest) -> Result<(), Error> {
+pub(crate) fn check_range(state: &State, range: &pb::RangeRequest) -> Result<(), Error> {
     match range.revision {
         0 => Ok(()),
         revision if revision > state.revision => Err(Error::FutureRevision),
         revision if revision < state.compact_revision => Err(Error::Compacted),
         _ => Ok(()),
-    }
-}
-
-/// Why a write does not apply: told to the client, or fatal.
-pub(crate) enum Refusal {
-    Client(ApiError),
-    Fatal(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        match error.for_client() {
-            Some(error) => Refusal::Client(error),
-            None => Refusal::Fatal(error),
-        }
-    }
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        Refusal::Client(error)
-    }
-}
-
-/// Checks what the branches on a path need, so that executing them cannot fail.
-pub(crate) struct Checks<'a> {
-    pub view: &'a dyn View,
-    pub state: State,
-    pub leases: &'a BTreeMap<i64, Lease>,
-    /// Ranges that the transaction deletes before the operation at hand.
-    pub deleted: Vec<Interval>,
-}
-
-impl Checks<'_> {
-    pub fn txn(&mut self, request: &pb::TxnRequest, path: &mut impl Iterator<Item = bool>) -> Result<(), Refusal> {
-        for op in branch(request, next_of(path)) {
-            match &op.request {
-                Some(Request::RequestRange(range)) => check_range(&self.state, range)?,
-                Some(Request::RequestPut(put)) => self.put(put)?,
-                Some(Request::RequestDeleteRange(delete)) => {
-                    self.deleted.push(Interval::new(&delete.key, &delete.range_end));
-                }
-                Some(Request::RequestTxn(nested)) => self.txn(nested, path)?,
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The lease is tested before the existence of the key.
-    pub fn put(&self, put: &pb::PutRequest) -> Result<(), Refusal> {
-        if put.lease != 0 && !self.leases.contains_key(&put.lease) {
-            return Err(ApiError::LeaseNotFound.into());
-        }
-        if put.ignore_value || put.ignore_lease {
-            // A key that the transaction itself deletes first has nothing to keep (etcd stops there with a panic).
-            let gone = self.deleted.iter().any(|interval| interval.contains(&put.key));
-            if gone || read::lookup(self.view, &put.key)?.is_none() {
-                return Err(ApiError::KeyNotFound.into());
-            }
-        }
-        Ok(())
     }
 }
 
