@@ -42,10 +42,11 @@ test-long: ## What is too long for `make test`: 30 crashes and 30 power cuts of 
 	@scripts/test.sh long
 
 up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
-	@scripts/up.sh $(NODES)
+	@scripts/setup.sh
+	@scripts/in-copy scripts/up.sh $(NODES)
 
 down: ## Stop and remove all that `make up` started
-	@scripts/in-copy scripts/cargo run --quiet -p quorate-e2e --bin quorate-local -- down
+	@. scripts/env.sh && "$$CARGO_TARGET_DIR/debug/quorate-local" down
 
 bench: ## Measure Quorate beside etcd on this machine
 	@scripts/in-copy scripts/cargo run --release -p quorate-bench -- run --suite quick
