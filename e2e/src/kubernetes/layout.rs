@@ -179,3 +179,42 @@ pub fn pod_subnet(node: u32) -> String {
 pub fn api_address() -> SocketAddr {
     (LAN_ADDRESS, API_PORT).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_somebodys_files_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        let refused = Layout::prepare(folder.path());
+        assert!(matches!(refused, Err(Error::FolderNotOurs { entry, .. }) if entry == "thesis.tex"));
+    }
+
+    #[test]
+    fn removing_a_cluster_spares_what_somebody_put_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::prepare(folder.path()).unwrap();
+        fs::write(layout.pki("ca.key"), "").unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        layout.remove().unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["thesis.tex"]);
+    }
+
+    #[test]
+    fn a_removed_cluster_takes_its_folder_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("cluster");
+        Layout::prepare(&root).unwrap().remove().unwrap();
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_path_too_long_for_sockets_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("x".repeat(80));
+        assert!(matches!(Layout::prepare(&long), Err(Error::PathTooLong { limit: ROOT_CHARACTERS_MAX, .. })));
+    }
+}

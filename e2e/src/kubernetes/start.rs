@@ -81,8 +81,9 @@ impl Builder {
             return Err(Error::NodeCount(self.nodes));
         }
         let tools = Tools::find()?;
-        self.store.command(&tools, &Layout::prepare(&self.root)?)?;
         let layout = Layout::prepare(&self.root)?;
+        // Before anything of a former cluster is removed.
+        self.store.command(&tools, &layout)?;
         let lock = Lock::take(&layout)?;
         clean(&layout, &lock)?;
         layout.make_folders()?;

@@ -1,5 +1,6 @@
 //! One function for each command.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
@@ -8,28 +9,33 @@ use std::time::Instant;
 use quorate_e2e::image::{self, Content};
 use quorate_e2e::kubernetes::{self, Attached, Dialer, Layout, Phase, Relay, State, Tools};
 
+use super::demo::{run_demo, service_address};
 use super::{Command, Pack, Up, supervisor};
 
-type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+/// A person reads these errors; nothing decides by them.
+pub type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+type Outcome = Fallible<ExitCode>;
 
 pub fn run(command: Command, folder: &Path) -> Outcome {
     match command {
-        Command::Up(up) => start(&up, folder),
+        Command::Up(up) => start(&up, folder).map(|()| ExitCode::SUCCESS),
+        Command::Demo(demo) => run_demo(&demo, folder).map(|()| ExitCode::SUCCESS),
         Command::Down => down(folder),
         Command::Status => status(folder),
         Command::Kubeconfig => kubeconfig(folder),
         Command::Kubectl { arguments } => kubectl(&arguments, folder),
-        Command::Load { archives } => load(&archives, folder),
-        Command::Forward { target, port } => forward(target, port, folder),
+        Command::Load { archives } => load(&archives, folder).map(|()| ExitCode::SUCCESS),
+        Command::Forward { target, port } => forward(&target, port, folder),
         Command::Pack(pack) => write_image(pack),
         Command::Supervise(up) => supervisor::run(&up, folder),
     }
 }
 
-fn start(up: &Up, folder: &Path) -> Outcome {
+/// Starts a cluster unless one is up.
+pub fn start(up: &Up, folder: &Path) -> Fallible<()> {
     if let Ok(attached) = Attached::open(folder) {
         println!("A cluster of {} node(s) is up in {} already.", attached.nodes(), attached.layout().root().display());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     println!("Starting a Kubernetes of {} node(s) in {}", up.nodes, folder.display());
     supervisor::start(up, folder)?;
@@ -38,7 +44,7 @@ fn start(up: &Up, folder: &Path) -> Outcome {
          quorate-local down       removes it all",
         Layout::open(folder)?.kubeconfig().display()
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn down(folder: &Path) -> Outcome {
@@ -66,17 +72,21 @@ fn status(folder: &Path) -> Outcome {
         Phase::Ready => "ready".to_owned(),
         Phase::Failed(why) => format!("failed: {why}"),
     };
-    println!("Cluster     {phase}");
-    println!("Folder      {}", folder.display());
-    println!("Nodes       {}", state.nodes);
-    println!("Store       {}", format!("{:?}", state.store).to_lowercase());
-    println!("Supervisor  process {}", state.harness.pid);
-    let Ok(attached) = Attached::open(folder) else { return Ok(ExitCode::FAILURE) };
-    let programs = attached.programs()?;
+    let attached = Attached::open(folder);
+    let programs = attached.as_ref().map_or_else(|_| Ok(Vec::new()), Attached::programs)?;
+    let mut text = format!(
+        "Cluster     {phase}\nFolder      {}\nNodes       {}\nStore       {}\nSupervisor  process {}\n",
+        folder.display(),
+        state.nodes,
+        format!("{:?}", state.store).to_lowercase(),
+        state.harness.pid
+    );
     for (name, alive) in &programs {
-        println!("  {name:28} {}", if *alive { "running" } else { "dead" });
+        text.push_str(&format!("  {name:28} {}\n", if *alive { "running" } else { "dead" }));
     }
-    let whole = programs.iter().all(|(_, alive)| *alive);
+    // Into `head`, which closes its end, too.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let whole = attached.is_ok() && programs.iter().all(|(_, alive)| *alive);
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -94,7 +104,8 @@ fn kubectl(arguments: &[String], folder: &Path) -> Outcome {
     Err(Process::new(program).env("KUBECONFIG", kubeconfig).args(arguments).exec().into())
 }
 
-fn load(archives: &[std::path::PathBuf], folder: &Path) -> Outcome {
+/// Puts images onto every node.
+pub fn load(archives: &[std::path::PathBuf], folder: &Path) -> Fallible<()> {
     let attached = Attached::open(folder)?;
     for archive in archives {
         let start = Instant::now();
@@ -102,14 +113,22 @@ fn load(archives: &[std::path::PathBuf], folder: &Path) -> Outcome {
         let seconds = start.elapsed().as_secs_f32();
         println!("{} is on {} node(s) ({seconds:.1} s)", archive.display(), attached.nodes());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn forward(target: std::net::SocketAddr, port: u16, folder: &Path) -> Outcome {
+fn forward(target: &str, port: u16, folder: &Path) -> Outcome {
     let attached = Attached::open(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let relay = Relay::start(Dialer::start(attached.lan_holder())?, target, port).await?;
+        let address = match target.parse() {
+            Ok(address) => address,
+            Err(_) => {
+                let (service, service_port) = target.rsplit_once(':').ok_or("the target has no port")?;
+                let (name, namespace) = service.split_once('.').unwrap_or((service, "default"));
+                service_address(&attached.client().await?, namespace, name, service_port.parse()?).await?
+            }
+        };
+        let relay = Relay::start(Dialer::start(attached.lan_holder())?, address, port).await?;
         println!("{} leads to {target}; Ctrl-C ends it", relay.local());
         tokio::signal::ctrl_c().await?;
         Ok(ExitCode::SUCCESS)

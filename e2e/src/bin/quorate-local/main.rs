@@ -2,9 +2,9 @@
 //! cluster in the background; the commands talk to it through the files of the cluster's folder.
 
 mod commands;
+mod demo;
 mod supervisor;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,12 +48,14 @@ enum Command {
     },
     /// Lead a port of this machine's loopback to an address in the cluster, until interrupted.
     Forward {
-        /// Address of a pod, a Service or a node, such as 10.96.0.10:53.
-        target: SocketAddr,
+        /// A Service (NAME[.NAMESPACE]:PORT) or an address of a pod, a Service or a node (10.96.0.10:53).
+        target: String,
         /// Port on 127.0.0.1; 0 takes a free one.
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
+    /// Start a cluster, run the operator in it, apply config/samples/quoratecluster.yaml and show a put, a get and a watch.
+    Demo(Demo),
     /// Pack a folder into an image archive (the last step of scripts/image.sh).
     Pack(Pack),
     /// Run the cluster in the foreground; `up` starts this in the background.
@@ -72,6 +74,18 @@ struct Up {
     /// Port of the API server on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    #[command(flatten)]
+    up: Up,
+    /// Folder with quorate.tar and quorate-operator.tar, as scripts/image.sh writes them.
+    #[arg(long, value_name = "DIR", default_value_os_t = cache_folder().join("images"))]
+    images: PathBuf,
+    /// Folder with crds/ and config/.
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
+    sources: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -58,21 +58,29 @@ pub fn run(up: &Up, folder: &Path) -> Result<ExitCode, Box<dyn std::error::Error
     // Away from the terminal of `up`, whose end is not ours. In the foreground of a shell we lead a session already.
     let _ = nix::unistd::setsid();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    let run: Result<bool, Box<dyn std::error::Error>> = runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let builder = Cluster::builder(folder).nodes(up.nodes).store(up.store.into()).port(up.port);
         let progress =
             Arc::new(|since: std::time::Duration, what: &str| println!("{:6.1} s  {what}", since.as_secs_f32()));
         let cluster = tokio::select! {
             cluster = builder.progress(progress).start() => cluster?,
-            _ = terminate.recv() => return Ok(ExitCode::FAILURE),
-            _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+            _ = terminate.recv() => return Ok(false),
+            _ = interrupt.recv() => return Ok(false),
         };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         cluster.stop().await?;
-        Ok(ExitCode::SUCCESS)
-    })
+        Ok(true)
+    });
+    // Waits for what still boots, so that nothing starts after the cleaning.
+    drop(runtime);
+    if run? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    quorate_e2e::kubernetes::down(folder)?;
+    println!("stopped before it was ready");
+    Ok(ExitCode::FAILURE)
 }
