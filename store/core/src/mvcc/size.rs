@@ -4,7 +4,7 @@
 //! What each revision superseded is added up in buckets of revisions, one row of `meta` each. Compacting takes whole buckets, and
 //! the part of the last one from its rows in `log`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -34,7 +34,7 @@ pub fn logical_bytes(view: &dyn View) -> Result<u64, Error> {
 pub(crate) struct Superseded {
     buckets: BTreeMap<i64, u64>,
     /// Buckets that differ from their rows.
-    changed: Vec<i64>,
+    changed: BTreeSet<i64>,
 }
 
 impl Superseded {
@@ -51,20 +51,14 @@ impl Superseded {
             }
             buckets.insert(bucket, bytes);
         }
-        Ok(Superseded { buckets, changed: Vec::new() })
+        Ok(Superseded { buckets, changed: BTreeSet::new() })
     }
 
     /// A compaction at `main` or above frees so many bytes.
     pub fn add(&mut self, main: i64, bytes: u32) {
         let bucket = main / BUCKET_REVISIONS;
         *self.buckets.entry(bucket).or_default() += u64::from(bytes);
-        self.touch(bucket);
-    }
-
-    fn touch(&mut self, bucket: i64) {
-        if !self.changed.contains(&bucket) {
-            self.changed.push(bucket);
-        }
+        self.changed.insert(bucket);
     }
 
     /// Takes out what a compaction from the watermark `previous` to `watermark` frees.
@@ -74,7 +68,7 @@ impl Superseded {
         let later = self.buckets.split_off(&last);
         let whole = std::mem::replace(&mut self.buckets, later);
         let mut freed = whole.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
-        whole.keys().for_each(|bucket| self.touch(*bucket));
+        self.changed.extend(whole.keys());
         if let Some(bytes) = self.buckets.get_mut(&last) {
             let part = freed_between(view, (last * BUCKET_REVISIONS).max(previous + 1), watermark)?;
             *bytes = bytes.checked_sub(part).ok_or_else(|| {
@@ -84,7 +78,7 @@ impl Superseded {
                 self.buckets.remove(&last);
             }
             freed = freed.saturating_add(part);
-            self.touch(last);
+            self.changed.insert(last);
         }
         Ok(freed)
     }
