@@ -4,8 +4,8 @@
 #
 #   scripts/image.sh [--profile dev|release] [--tag TAG] [--output DIR] [NAME...]
 #
-# NAMEs are quorate and quorate-operator, both by default; the profile is release, the tag the workspace's version, and
-# DIR is $QUORATE_CACHE/images. Prints the archives' paths.
+# NAMEs are quorate and quorate-operator, both by default; the profile is release, the tags are the workspace's version and
+# dev, and DIR is $QUORATE_CACHE/images. Prints the archives' paths.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -14,11 +14,11 @@ root=$(dirname "$here")
 usage() { sed -n 's/^#   \(scripts.*\)/usage: \1/p' "$0" >&2; exit 2; }
 
 profile=release output=$QUORATE_CACHE/images names=()
-tag=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -1)
+tags=("$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -1)" dev)
 while [ $# -gt 0 ]; do
   case $1 in
     --profile) profile=${2-}; shift 2 || usage ;;
-    --tag) tag=${2-}; shift 2 || usage ;;
+    --tag) tags=("${2-}"); shift 2 || usage ;;
     --output) output=${2-}; shift 2 || usage ;;
     -*) usage ;;
     *) names+=("$1"); shift ;;
@@ -41,6 +41,6 @@ for name in "${names[@]}"; do
   "$here/image/assemble.sh" "$name" "$profile" "$work/$name"
   mapfile -t entrypoint < <(stage_line "$name" ENTRYPOINT | grep -o '"[^"]*"' | tr -d '"')
   [ ${#entrypoint[@]} -gt 0 ] || { echo "image: the Dockerfile has no stage '$name' with an ENTRYPOINT" >&2; exit 1; }
-  "$CARGO_TARGET_DIR/debug/quorate-local" pack --root "$work/$name" --reference "docker.io/library/$name:$tag" \
+  "$CARGO_TARGET_DIR/debug/quorate-local" pack --root "$work/$name" "${tags[@]/#/--reference=docker.io/library/$name:}" \
     --user "$(stage_line "$name" USER)" --output "$output/$name.tar" --entrypoint "${entrypoint[@]}"
 done

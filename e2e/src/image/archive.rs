@@ -20,8 +20,8 @@ pub struct Error {
 /// How the image runs.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Full name with tag, such as `docker.io/library/quorate:0.1.0`.
-    pub reference: String,
+    /// Full names with tags, such as `docker.io/library/quorate:0.1.0`; each names this image.
+    pub references: Vec<String>,
     pub entrypoint: Vec<String>,
     /// `uid:gid`; empty means root.
     pub user: String,
@@ -124,7 +124,7 @@ fn write_archive(path: &Path, config: &Config, layer: Layer) -> io::Result<()> {
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.sha256)]},
     }))?;
     let manifest = serde_json::to_vec(&json!([
-        {"Config": "config.json", "RepoTags": [config.reference], "Layers": ["layer.tar"]},
+        {"Config": "config.json", "RepoTags": config.references, "Layers": ["layer.tar"]},
     ]))?;
     let mut builder = Builder::new(io::BufWriter::new(File::create(path)?));
     let mut append = |name: &str, bytes: u64, data: &mut dyn Read| {
@@ -195,7 +195,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("hello");
         fs::write(&program, "#!/bin/sh\n").unwrap();
-        let config = Config { reference: "quorate.local/hello:1".into(), ..Config::default() };
+        let config = Config { references: vec!["quorate.local/hello:1".into()], ..Config::default() };
         let to = folder.path().join("hello.tar");
         write(&to, &config, &Content::Program(program)).unwrap();
 
@@ -214,7 +214,7 @@ mod tests {
         fs::create_dir_all(root.join("usr/bin")).unwrap();
         fs::write(root.join("usr/bin/quorate"), "program").unwrap();
         std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
-        let config = Config { reference: "quorate:1".into(), user: "65532:65532".into(), ..Config::default() };
+        let config = Config { references: vec!["quorate:1".into()], user: "65532:65532".into(), ..Config::default() };
         let archive = |name: &str| {
             let to = folder.path().join(name);
             write(&to, &config, &Content::Root(root.clone())).unwrap();

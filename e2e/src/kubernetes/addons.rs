@@ -24,7 +24,7 @@ pub fn images(tools: &Tools) -> Result<Vec<PathBuf>> {
             let archive = program.with_extension("tar");
             if !archive.exists() {
                 let config =
-                    Config { reference: reference.into(), entrypoint: vec![format!("/{name}")], ..Config::default() };
+                    Config { references: vec![reference.into()], entrypoint: vec![format!("/{name}")], ..Config::default() };
                 let failed = |error: image::Error| io("write", &archive)(std::io::Error::other(error));
                 image::write(&archive, &config, &Content::Program(program)).map_err(failed)?;
             }

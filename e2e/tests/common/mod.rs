@@ -46,7 +46,7 @@ pub fn toolbox() -> Result<PathBuf, Error> {
     run(Command::new(script).arg(&root).args(programs))?;
     let archive = root.with_extension("tar");
     let config = Config {
-        reference: TOOLBOX.into(),
+        references: vec![TOOLBOX.into()],
         entrypoint: vec!["/usr/bin/bash".into()],
         user: "65532:65532".into(),
         ..Config::default()

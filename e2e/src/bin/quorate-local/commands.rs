@@ -135,10 +135,10 @@ fn forward(target: &str, port: u16, folder: &Path) -> Outcome {
     })
 }
 
-fn write_image(Pack { root, reference, entrypoint, user, output }: Pack) -> Outcome {
-    let config = image::Config { reference, entrypoint, user, ..image::Config::default() };
+fn write_image(Pack { root, references, entrypoint, user, output }: Pack) -> Outcome {
+    let config = image::Config { references, entrypoint, user, ..image::Config::default() };
     image::write(&output, &config, &Content::Root(root))?;
     let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
-    println!("{} in {} ({megabytes:.1} MB)", config.reference, output.display());
+    println!("{} in {} ({megabytes:.1} MB)", config.references.join(" and "), output.display());
     Ok(ExitCode::SUCCESS)
 }

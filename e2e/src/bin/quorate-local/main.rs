@@ -101,9 +101,9 @@ struct Pack {
     /// Folder that becomes the image's root.
     #[arg(long)]
     root: PathBuf,
-    /// Full name with tag, such as docker.io/library/quorate:0.1.0.
-    #[arg(long)]
-    reference: String,
+    /// Full name with tag, such as docker.io/library/quorate:0.1.0; may be given several times.
+    #[arg(long = "reference", required = true)]
+    references: Vec<String>,
     /// Program to run and its first arguments.
     #[arg(long, num_args = 1.., required = true)]
     entrypoint: Vec<String>,
