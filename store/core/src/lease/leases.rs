@@ -188,6 +188,14 @@ impl Leases {
         true
     }
 
+    /// Whether the expiry of exactly this lease was proposed and has no outcome yet.
+    pub fn is_expiring(&self, due: Due) -> bool {
+        self.by_id.get(&due.id).is_some_and(|slot| {
+            let entry = self.queues.entry(*slot);
+            entry.expiring && entry.grant_index == due.grant_index
+        })
+    }
+
     /// A moment not after the next expiry, to wake up at; `None` when nothing will expire.
     pub fn next_due_ms(&self) -> Option<u64> {
         let leader = self.leader?;

@@ -68,7 +68,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn leases_expire_as_in_a_model_that_walks_all_of_them(steps in steps()) {
@@ -117,7 +117,7 @@ proptest! {
                     prop_assert_eq!(due.len(), all.len().min(max));
                     for due in due {
                         prop_assert!(all.contains(&due));
-                        prop_assert!(leases.expire(now_ms, due));
+                        prop_assert!(!leases.is_expiring(due) && leases.expire(now_ms, due) && leases.is_expiring(due));
                         prop_assert!(!leases.expire(now_ms, due));
                         model.leases.get_mut(&due.id).expect("it is due").expiring = true;
                     }

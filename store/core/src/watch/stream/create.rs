@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use quorate_api::etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType};
 
-use super::{NO_WATCH_ID, Stream, Watcher};
+use super::{Stream, Watcher};
 use crate::watch::range::{KeyRange, RangeEmpty};
 
 /// Why a watcher is not made. The client gets one response that is created and canceled at once; the stream lives on.
@@ -16,11 +16,6 @@ pub enum Rejection {
     RangeEmpty(#[from] RangeEmpty),
     #[error("mvcc: duplicate watch ID provided on the WatchStream")]
     DuplicateId,
-}
-
-impl Rejection {
-    /// The id of the response that tells it.
-    pub const WATCH_ID: i64 = NO_WATCH_ID;
 }
 
 /// A request that will become a watcher.
@@ -39,8 +34,6 @@ pub struct Now {
     pub published: i64,
     /// Streams were woken for the events up to here before this stream was woken for the watcher's range.
     pub dispatched: i64,
-    /// Below it nothing can be delivered.
-    pub compacted: i64,
 }
 
 /// A watcher was made.
@@ -73,7 +66,7 @@ impl Stream {
     /// Makes the watcher. One that starts below the compacted revision is made too; `cancel_compacted` ends it.
     pub fn create(&mut self, admitted: Admitted, now: Now) -> Created {
         let Admitted { range, unwatched: _, request } = admitted;
-        let Now { published, dispatched, compacted: _ } = now;
+        let Now { published, dispatched } = now;
         let id = if request.watch_id == 0 { self.draw_id() } else { request.watch_id };
         let start = request.start_revision;
         let next = if start == 0 { published + 1 } else { start };

@@ -76,21 +76,21 @@ fn place(index: usize) -> u32 {
 }
 
 impl Stream {
-    /// Takes note that events up to `dispatched` were looked at for this stream, and that the first of them that it wants
-    /// is at `wake` (or above its cursor, if that is higher).
-    pub fn advance(&mut self, wake: Option<i64>, dispatched: i64) {
-        match wake {
-            Some(from) if from > self.cursor || dispatched > self.cursor => {
+    /// Takes note that events up to `dispatched` were looked at for this stream, and that those it wants of them lie in
+    /// `wake`, as (first, last). `dispatched` was read before `wake` was taken, so `wake` may reach further.
+    pub fn advance(&mut self, wake: Option<(i64, i64)>, dispatched: i64) {
+        match wake.filter(|(_, last)| *last > self.cursor) {
+            Some((first, last)) => {
                 if !self.is_pending() {
-                    self.cursor = self.cursor.max(from - 1);
+                    self.cursor = self.cursor.max(first - 1);
                 }
-                self.target = self.target.max(from).max(dispatched);
+                self.target = self.target.max(last).max(dispatched);
             }
-            _ if !self.is_pending() => {
+            None if !self.is_pending() => {
                 self.cursor = self.cursor.max(dispatched);
                 self.target = self.cursor;
             }
-            _ => {}
+            None => {}
         }
         assert!(self.cursor <= self.target);
     }

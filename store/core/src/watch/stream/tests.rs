@@ -23,6 +23,8 @@ enum Step {
     /// The client takes one chunk: of the live side or of the lagging one.
     TakeLive,
     TakeLagging,
+    /// The task reads how far the dispatcher is, and is interrupted before it takes its wake-up.
+    SeeDispatched,
     Create {
         key: usize,
         end: usize,
@@ -45,6 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1usize..4).prop_map(Step::Dispatch),
         5 => Just(Step::TakeLive),
         5 => Just(Step::TakeLagging),
+        2 => Just(Step::SeeDispatched),
         3 => (0..KEYS.len(), 0usize..7, -12i64..4, prop::bool::weighted(0.2), prop::bool::weighted(0.2), any::<bool>())
             .prop_map(|(key, end, start, no_put, no_delete, notify)| Step::Create { key, end, start, no_put, no_delete, notify }),
         1 => any::<usize>().prop_map(Step::Cancel),
@@ -74,7 +77,9 @@ struct World {
     dispatched: i64,
     compacted: i64,
     woken_ranges: Vec<KeyRange>,
-    wake: Option<i64>,
+    wake: Option<(i64, i64)>,
+    /// What the client's task saw of `dispatched` a while before it takes its wake-up.
+    dispatched_seen: Option<i64>,
     stream: Stream,
     watched: BTreeMap<i64, Watched>,
     header: i64,
@@ -90,6 +95,7 @@ impl World {
             compacted: 0,
             woken_ranges: Vec::new(),
             wake: None,
+            dispatched_seen: None,
             stream: Stream::new(1),
             watched: BTreeMap::new(),
             header: 0,
@@ -117,14 +123,20 @@ impl World {
             let revision = self.dispatched + 1;
             let wanted = |event: &Encoded| self.woken_ranges.iter().any(|range| range.contains(event.key()));
             if self.blocks[&revision].events.iter().any(wanted) {
-                self.wake.get_or_insert(revision);
+                self.flag(revision);
             }
             self.dispatched = revision;
         }
     }
 
+    fn flag(&mut self, revision: i64) {
+        let (first, last) = self.wake.unwrap_or((revision, revision));
+        self.wake = Some((first.min(revision), last.max(revision)));
+    }
+
     fn take_live(&mut self) {
-        self.stream.advance(self.wake.take(), self.dispatched);
+        let dispatched = self.dispatched_seen.take().unwrap_or(self.dispatched);
+        self.stream.advance(self.wake.take(), dispatched);
         let Some((from, to)) = self.stream.live() else { return self.take_progress() };
         match self.ring.range(from, to, 3, usize::MAX) {
             Some(blocks) => {
@@ -221,7 +233,7 @@ impl World {
         if admitted.unwatched {
             self.woken_ranges.push(range.clone());
         }
-        let now = Now { published: head, dispatched: self.dispatched, compacted: self.compacted };
+        let now = Now { published: head, dispatched: self.dispatched };
         let created = self.stream.create(admitted, now);
         assert_eq!(created.revision, head);
         self.header = self.header.max(self.stream.stamp(head));
@@ -249,6 +261,7 @@ impl World {
             Step::Dispatch(count) => self.dispatch(count),
             Step::TakeLive => self.take_live(),
             Step::TakeLagging => self.take_lagging(),
+            Step::SeeDispatched => self.dispatched_seen = Some(self.dispatched),
             Step::Create { key, end, start, no_put, no_delete, notify } => {
                 self.create(key, end, start, (no_put, no_delete), notify);
             }
@@ -274,7 +287,8 @@ impl World {
             Step::Reset => {
                 let head = self.ring.head();
                 if self.dispatched < head {
-                    self.wake.get_or_insert(self.dispatched + 1);
+                    self.flag(self.dispatched + 1);
+                    self.flag(head);
                 }
                 self.ring.clear(head);
                 self.dispatched = head;
@@ -306,7 +320,7 @@ fn expected(blocks: &BTreeMap<i64, Arc<Block>>, watched: &Watched, through: i64)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_watcher_sees_exactly_its_events_in_order(steps in steps()) {
@@ -334,7 +348,7 @@ fn request(key: &str, watch_id: i64) -> WatchCreateRequest {
     WatchCreateRequest { key: key.to_owned().into(), watch_id, ..Default::default() }
 }
 
-const NOW: Now = Now { published: 7, dispatched: 7, compacted: 0 };
+const NOW: Now = Now { published: 7, dispatched: 7 };
 
 #[test]
 fn the_server_assigns_ids_from_zero_and_skips_those_in_use() {
@@ -365,13 +379,13 @@ fn bad_requests_are_rejected_with_the_texts_of_etcd() {
 fn each_revision_is_a_message_until_the_stream_is_far_behind() {
     for (count, messages) in [(128, 128), (129, 1)] {
         let mut stream = Stream::new(1);
-        let now = Now { published: 1, dispatched: 1, compacted: 0 };
+        let now = Now { published: 1, dispatched: 1 };
         stream.create(stream.admit(request("k", 0)).unwrap(), now);
         let block = |revision| {
             let kv = KeyValue { key: "k".into(), mod_revision: revision, ..Default::default() };
             Arc::new(Block { revision, events: [Encoded::new(false, kv)].into() })
         };
-        stream.advance(Some(2), 1 + count);
+        stream.advance(Some((2, 1 + count)), 1 + count);
         let blocks: Vec<Arc<Block>> = (2..2 + count).map(block).collect();
         let progressed = stream.deliver_live(&blocks);
         assert_eq!(progressed.deliveries.len(), messages);
@@ -408,7 +422,7 @@ fn a_tick_tells_only_quiet_watchers_that_asked_for_it() {
         assert_eq!(stream.take_progress(), []);
     }
     let kv = KeyValue { key: "k".into(), mod_revision: 8, ..Default::default() };
-    stream.advance(Some(8), 8);
+    stream.advance(Some((8, 8)), 8);
     stream.deliver_live(&[Arc::new(Block { revision: 8, events: [Encoded::new(false, kv)].into() })]);
     stream.tick(8);
     assert_eq!(stream.take_progress(), [], "an event said as much");

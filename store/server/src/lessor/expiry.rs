@@ -1,0 +1,100 @@
+//! The leader's task that proposes the end of leases whose time is over.
+
+use std::time::Duration;
+
+use quorate_core::command::{Expiry, Request};
+use quorate_core::lease::Due;
+use quorate_core::log::Term;
+use tokio::task::JoinSet;
+
+use super::{Lessor, now_ms};
+use crate::store::Store;
+
+/// How long the task sleeps at most while this member leads. Its timer stands still while the machine is suspended and the
+/// clock of leases does not, so this is what a suspension adds to the lateness of an expiry.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Leases that expire within this time go together, so that many small ones share an entry and a sync.
+const LOOK_NOT_BEFORE: Duration = Duration::from_millis(20);
+
+/// Expiries that are proposed and not yet applied. The driver makes few entries out of them.
+const IN_FLIGHT_MAX: usize = 4096;
+
+/// How long an expiry whose outcome is unknown, or leadership that could not be confirmed, waits to be tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+impl Lessor {
+    /// Runs until the lessor is stopped.
+    pub async fn run(self, store: Store) {
+        let stopped = self.0.stopped.clone();
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = self.expire_forever(store) => {}
+        }
+    }
+
+    async fn expire_forever(self, store: Store) {
+        let mut in_flight = JoinSet::new();
+        loop {
+            let Some(sleep) = self.until_next_look() else {
+                self.0.promoted.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                // Makes room for the next ones.
+                Some(_) = in_flight.join_next() => {}
+            }
+            while in_flight.try_join_next().is_some() {}
+            let due = self.lock().leases.due(now_ms(), IN_FLIGHT_MAX - in_flight.len());
+            if due.is_empty() {
+                continue;
+            }
+            let Ok(term) = store.confirm_leadership().await else {
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            };
+            for due in self.begin(term, due) {
+                in_flight.spawn(self.clone().propose(store.clone(), term, due));
+            }
+        }
+    }
+
+    /// `None` while this member does not lead.
+    fn until_next_look(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.leases.term()?;
+        let next_ms = state.leases.next_due_ms().map(|next_ms| next_ms.saturating_sub(now_ms()));
+        let sleep = next_ms.map_or(LOOK_EVERY, Duration::from_millis);
+        Some(sleep.clamp(LOOK_NOT_BEFORE, LOOK_EVERY))
+    }
+
+    /// Marks those that still are over; none when the confirmed term is not the one whose times these are.
+    fn begin(&self, term: Term, due: Vec<Due>) -> Vec<Due> {
+        let mut state = self.lock();
+        if state.leases.term() != Some(term) {
+            return Vec::new();
+        }
+        let now_ms = now_ms();
+        due.into_iter().filter(|due| state.leases.expire(now_ms, *due)).collect()
+    }
+
+    /// Proposes one expiry until it has an outcome. Proposing it again is harmless: it names the lease by its grant, and the
+    /// term in which alone it has effect.
+    async fn propose(self, store: Store, term: Term, due: Due) {
+        let expiry = Some(Expiry { grant_index: due.grant_index, term });
+        while self.waits_for_outcome(term, due) {
+            match store.propose(Request::LeaseRevoke { id: due.id, expiry }).await {
+                Ok(_) if !self.waits_for_outcome(term, due) => return,
+                Ok(_) => tracing::warn!(lease = due.id, term, "an expiry had no effect, trying again"),
+                Err(error) => tracing::warn!(lease = due.id, term, %error, "cannot propose an expiry, trying again"),
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    fn waits_for_outcome(&self, term: Term, due: Due) -> bool {
+        let state = self.lock();
+        state.leases.term() == Some(term) && state.leases.is_expiring(due)
+    }
+}

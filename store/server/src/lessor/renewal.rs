@@ -1,0 +1,169 @@
+//! Keep-alives and the time that is left: answered by the leader from memory, asked of it by the others.
+
+use std::future::Future;
+use std::time::Duration;
+
+use quorate_api::Error;
+use quorate_core::apply::attached_keys;
+use quorate_core::lease::{Remaining, Renewal};
+use tokio::sync::oneshot;
+
+use super::{Lessor, State, TimeToLive, now_ms};
+use crate::peer::{Call, Reply};
+use crate::store::Store;
+
+/// How long a request waits for a leader before it looks for one again, until its own time-out. Asking again is harmless:
+/// nothing here is replicated.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// What the leader's memory says.
+enum Found<T> {
+    Known(T),
+    Missing,
+    /// Its expiry was proposed, or is about to be; completes when that has an outcome.
+    Wait(oneshot::Receiver<()>),
+}
+
+impl State {
+    fn wait(&mut self, id: i64) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let waiting = self.waiting.entry(id).or_default();
+        waiting.retain(|other| !other.is_closed());
+        waiting.push(sender);
+        receiver
+    }
+}
+
+impl Lessor {
+    /// Renews a lease; its TTL in seconds, or 0 when there is none (any more).
+    ///
+    /// # Errors
+    /// A time-out without a leader, or the server is stopping.
+    pub async fn keep_alive(&self, store: &Store, id: i64) -> Result<i64, Error> {
+        let here = || self.keep_alive_here(store, id);
+        let there = |reply| match reply {
+            Reply::KeepAlive { ttl_seconds } => Some(ttl_seconds),
+            _ => None,
+        };
+        ask(store, here, Call::KeepAlive { id }, there).await
+    }
+
+    /// The time that a lease has left, and its keys if `keys`.
+    ///
+    /// # Errors
+    /// A time-out without a leader, the database's, or the server is stopping.
+    pub async fn time_to_live(&self, store: &Store, id: i64, keys: bool) -> Result<TimeToLive, Error> {
+        let here = || self.time_to_live_here(store, id, keys);
+        let there = |reply| match reply {
+            Reply::TimeToLive { ttl_seconds, granted_seconds, keys } => {
+                Some(TimeToLive { ttl_seconds, granted_seconds, keys })
+            }
+            _ => None,
+        };
+        ask(store, here, Call::TimeToLive { id, keys }, there).await
+    }
+
+    /// Answers another member's call, on the leader.
+    pub async fn handle(&self, store: &Store, call: Call) -> Reply {
+        let reply = match call {
+            Call::KeepAlive { id } => {
+                self.keep_alive_here(store, id).await.map(|ttl_seconds| Reply::KeepAlive { ttl_seconds })
+            }
+            Call::TimeToLive { id, keys } => self.time_to_live_here(store, id, keys).await.map(|known| {
+                let TimeToLive { ttl_seconds, granted_seconds, keys } = known;
+                Reply::TimeToLive { ttl_seconds, granted_seconds, keys }
+            }),
+            Call::IsCaughtUp { member } => store.is_caught_up(member).await.map(Reply::CaughtUp),
+        };
+        reply.unwrap_or_else(Reply::Failed)
+    }
+
+    async fn keep_alive_here(&self, store: &Store, id: i64) -> Result<i64, Error> {
+        let arrived_ms = now_ms();
+        let renew = |state: &mut State| match state.leases.renew(now_ms(), arrived_ms, id) {
+            Renewal::Renewed { ttl_s } => Found::Known(ttl_s),
+            Renewal::Missing => Found::Missing,
+            Renewal::Expiring => Found::Wait(state.wait(id)),
+        };
+        Ok(self.confirmed(store, renew).await?.unwrap_or(0))
+    }
+
+    async fn time_to_live_here(&self, store: &Store, id: i64, keys: bool) -> Result<TimeToLive, Error> {
+        let look = |state: &mut State| match state.leases.remaining(now_ms(), id) {
+            Some(remaining) => Found::Known(remaining),
+            None => Found::Missing,
+        };
+        let Some(Remaining { granted_s, remaining_ms }) = self.confirmed(store, look).await? else {
+            return Ok(TimeToLive { ttl_seconds: -1, granted_seconds: 0, keys: Vec::new() });
+        };
+        let ttl_seconds = i64::try_from(remaining_ms / 1000).unwrap_or(granted_s);
+        let keys = if keys {
+            let view = store.view()?;
+            attached_keys(&*view, id).map_err(|error| Error::Unmapped(error.to_string()))?
+        } else {
+            Vec::new()
+        };
+        Ok(TimeToLive { ttl_seconds, granted_seconds: granted_s, keys })
+    }
+
+    /// Asks the memory after a confirmation of leadership that began after this call, in the term that was confirmed. `None`
+    /// when there is no such lease.
+    async fn confirmed<T>(
+        &self,
+        store: &Store,
+        mut find: impl FnMut(&mut State) -> Found<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut all_applied = false;
+        loop {
+            let term = store.confirm_leadership().await?;
+            let found = {
+                let mut state = self.lock();
+                if state.leases.term() != Some(term) {
+                    return Err(Error::NotLeader);
+                }
+                find(&mut state)
+            };
+            match found {
+                Found::Known(known) => return Ok(Some(known)),
+                Found::Missing if all_applied => return Ok(None),
+                // Its grant may have been answered by a member that applies faster than this one.
+                Found::Missing => {
+                    store.linearizable().await?;
+                    all_applied = true;
+                }
+                // A dropped sender is the signal.
+                Found::Wait(outcome) => {
+                    let _ = outcome.await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers here if this member leads, else asks the leader, until someone can tell.
+async fn ask<T, F: Future<Output = Result<T, Error>>>(
+    store: &Store,
+    here: impl Fn() -> F,
+    call: Call,
+    there: impl Fn(Reply) -> Option<T>,
+) -> Result<T, Error> {
+    let asked = async {
+        loop {
+            let answer = if store.status().is_leader() {
+                here().await
+            } else {
+                match store.call_leader(call.clone()).await {
+                    Ok(Reply::Failed(error)) => Err(error),
+                    Ok(reply) => there(reply).ok_or(Error::NotLeader),
+                    Err(error) => Err(error),
+                }
+            };
+            match answer {
+                Ok(known) => return Ok(known),
+                Err(Error::Stopped) => return Err(Error::Stopped),
+                Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            }
+        }
+    };
+    tokio::time::timeout(store.request_timeout(), asked).await.unwrap_or(Err(Error::Timeout))
+}

@@ -1,0 +1,142 @@
+//! The Watch service. Its answers are encoded by hand, because an event's bytes are made once and shared by all the streams
+//! that it goes to; everything else is as tonic generates it.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use hyper::body::Body as HttpBody;
+use prost::Message as _;
+use quorate_api::Error;
+use quorate_api::etcdserverpb::{ResponseHeader, WatchRequest};
+use quorate_core::mvcc;
+use quorate_core::watch::Message;
+use tonic::body::Body;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::leader_loss;
+use crate::backend::Snapshot;
+use crate::store::Store;
+use crate::watch_hub::{Responses, Source};
+
+type StdError = Box<dyn std::error::Error + Send + Sync>;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Watch {
+    store: Store,
+    request_bytes_max: usize,
+}
+
+impl Watch {
+    /// Takes requests of up to `request_bytes_max`.
+    pub fn new(store: Store, request_bytes_max: usize) -> Watch {
+        Watch { store, request_bytes_max }
+    }
+
+    fn open(&self, request: Request<Streaming<WatchRequest>>) -> Responses {
+        let lost = leader_loss::lost_if_required(self.store.clone(), request.metadata());
+        self.store.watch_hub().serve(self.store.clone(), request.into_inner(), lost)
+    }
+}
+
+impl NamedService for Watch {
+    const NAME: &'static str = "etcdserverpb.Watch";
+}
+
+impl<B> tower_service::Service<http::Request<B>> for Watch
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let watch = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != "/etcdserverpb.Watch/Watch" {
+                let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+                let text = format!("unknown method {method} for service {}", Watch::NAME);
+                return Ok(Status::unimplemented(text).into_http());
+            }
+            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(watch.request_bytes_max), None);
+            Ok(grpc.streaming(Method(watch), request).await)
+        })
+    }
+}
+
+struct Method(Watch);
+
+impl StreamingService<WatchRequest> for Method {
+    type Response = Message;
+    type ResponseStream = Responses;
+    type Future = std::future::Ready<Result<Response<Responses>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
+        std::future::ready(Ok(Response::new(self.0.open(request))))
+    }
+}
+
+struct WatchCodec;
+
+impl Codec for WatchCodec {
+    type Encode = Message;
+    type Decode = WatchRequest;
+    type Encoder = MessageEncoder;
+    type Decoder = RequestDecoder;
+
+    fn encoder(&mut self) -> MessageEncoder {
+        MessageEncoder
+    }
+
+    fn decoder(&mut self) -> RequestDecoder {
+        RequestDecoder
+    }
+}
+
+struct MessageEncoder;
+
+impl Encoder for MessageEncoder {
+    type Item = Message;
+    type Error = Status;
+
+    fn encode(&mut self, message: Message, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(message.encoded_len());
+        message.encode(buffer);
+        Ok(())
+    }
+}
+
+struct RequestDecoder;
+
+impl Decoder for RequestDecoder {
+    type Item = WatchRequest;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<WatchRequest>, Status> {
+        WatchRequest::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Source for Store {
+    type View = Snapshot;
+
+    fn view(&self) -> Result<(Snapshot, mvcc::State), Error> {
+        let snapshot = self.backend().snapshot();
+        let state = mvcc::State::load(&snapshot).map_err(|error| Error::Unmapped(error.to_string()))?;
+        Ok((snapshot, state))
+    }
+
+    fn header(&self, revision: i64) -> ResponseHeader {
+        // A watch shows revision 0 where etcd does, which elsewhere stands for the current one.
+        ResponseHeader { revision, ..Store::header(self, revision) }
+    }
+}
