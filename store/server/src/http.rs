@@ -4,6 +4,7 @@
 
 mod checks;
 mod health;
+mod member;
 
 use std::sync::Arc;
 

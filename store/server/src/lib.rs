@@ -1,13 +1,28 @@
-//! The quorate server: thin shells around quorate-core
+//! The quorate server: thin shells around quorate-core.
+//!
+//! Reading order: `member` (a member's life, where everything is wired), `driver` (the thread that asks `core/node` what to do, and does
+//! it), `store` (the handle of every RPC), `inbox` and `waiters` (how requests reach the driver and answers their callers), `wal`,
+//! `backend`, `directory` and `snapshot` (what is on disk), `peer` (other members), `watch_hub` and `lessor`, then the surface: `rpc`,
+//! `http`, `listen`, `tls`, `metrics`, `logging`, `config`.
 
-pub mod config;
-pub mod logging;
-pub mod version;
-pub mod tls;
-pub mod wal;
 pub mod backend;
+pub mod config;
 pub mod directory;
+pub mod driver;
 pub mod http;
+pub mod inbox;
+pub mod lessor;
 pub mod listen;
+pub mod logging;
+pub mod member;
 pub mod metrics;
+pub mod peer;
+pub mod reconfig;
 pub mod rpc;
+pub mod snapshot;
+pub mod store;
+pub mod tls;
+pub mod version;
+pub mod waiters;
+pub mod wal;
+pub mod watch_hub;

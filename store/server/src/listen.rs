@@ -53,7 +53,8 @@ pub struct Settings {
     pub streams_max: u32,
 }
 
-/// Accepts connections on any number of listeners until it is stopped.
+/// Accepts connections on any number of listeners until it is stopped. Clones share it.
+#[derive(Clone)]
 pub struct Server {
     settings: Settings,
     metrics: Arc<Metrics>,

@@ -5,13 +5,15 @@
 
 mod grpc;
 mod parts;
+mod rocksdb;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
 pub use grpc::{Grpc, Kind, Method};
-pub use parts::{Disk, Health, Mvcc, Network, Server};
+pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
+pub use rocksdb::Rocksdb;
 
 /// All metrics of one server.
 pub struct Metrics {
@@ -19,6 +21,8 @@ pub struct Metrics {
     pub server: Server,
     pub disk: Disk,
     pub mvcc: Mvcc,
+    pub watch: Watch,
+    pub rocksdb: Rocksdb,
     pub network: Network,
     pub health: Health,
     pub grpc: Grpc,
@@ -43,6 +47,8 @@ impl Metrics {
             server: Server::new(&registry),
             disk: Disk::new(&registry),
             mvcc: Mvcc::new(&registry),
+            watch: Watch::new(&registry),
+            rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
             health: Health::new(&registry),
             grpc: Grpc::new(&registry, extensive),

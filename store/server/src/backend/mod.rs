@@ -11,7 +11,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use quorate_core::apply::AppliedIndex;
 use quorate_core::backend::{Error, Family, Write, WriteBatch};
@@ -53,6 +53,8 @@ pub struct Backend {
 pub(crate) struct Database {
     rocks: DB,
     path: PathBuf,
+    /// Invariant: declared after `rocks`, so that the files go when the database is closed and not before.
+    removal: Removal,
     write_options: WriteOptions,
     /// Owns the block cache and memtable budget that the database was opened with.
     tuning: Tuning,
@@ -60,7 +62,47 @@ pub(crate) struct Database {
     unflushed: AtomicU64,
 }
 
+/// Removes the files of a database that was replaced, once nobody uses it any more.
+struct Removal {
+    path: PathBuf,
+    wanted: AtomicBool,
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        if !self.wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            // The next start removes what the pointer does not name.
+            tracing::warn!(path = %self.path.display(), %error, "the replaced database was not removed");
+        }
+    }
+}
+
 impl Database {
+    /// Opens with the options of `Tuning`; `read_only` neither creates nor changes a file.
+    fn open(directory: &Path, options: Options, read_only: bool) -> Result<Database, OpenError> {
+        let failed =
+            |reason: rocksdb::Error| OpenError::RocksDb { path: directory.to_owned(), reason: reason.to_string() };
+        let tuning = Tuning::new(options);
+        let descriptors = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), tuning.family(family)));
+        if directory.join("CURRENT").exists() {
+            refuse_unknown_families(directory, &DB::list_cf(&tuning.database(), directory).map_err(failed)?)?;
+        }
+        let opened = if read_only {
+            DB::open_cf_descriptors_read_only(&tuning.database(), directory, descriptors, false)
+        } else {
+            DB::open_cf_descriptors(&tuning.database(), directory, descriptors)
+        };
+        let rocks = opened.map_err(failed)?;
+        let mut write_options = WriteOptions::default();
+        write_options.disable_wal(true);
+        let path = directory.to_owned();
+        let removal = Removal { path: path.clone(), wanted: AtomicBool::new(false) };
+        Ok(Database { rocks, path, removal, write_options, tuning, unflushed: AtomicU64::new(0) })
+    }
+
     pub(crate) fn family(&self, family: Family) -> &ColumnFamily {
         self.rocks.cf_handle(family.name()).expect("opening created every family")
     }
@@ -72,21 +114,24 @@ impl Backend {
     /// # Errors
     /// A database that is corrupt, locked, of a later version, or whose families do not stand at one point of the log.
     pub fn open(directory: &Path, options: Options) -> Result<Backend, OpenError> {
-        let failed =
-            |reason: rocksdb::Error| OpenError::RocksDb { path: directory.to_owned(), reason: reason.to_string() };
-        let tuning = Tuning::new(options);
-        let descriptors = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), tuning.family(family)));
-        if directory.join("CURRENT").exists() {
-            refuse_unknown_families(directory, &DB::list_cf(&tuning.database(), directory).map_err(failed)?)?;
-        }
-        let rocks = DB::open_cf_descriptors(&tuning.database(), directory, descriptors).map_err(failed)?;
-        let mut write_options = WriteOptions::default();
-        write_options.disable_wal(true);
-        let path = directory.to_owned();
-        let database = Database { rocks, path, write_options, tuning, unflushed: AtomicU64::new(0) };
-        let backend = Backend { database: Arc::new(database) };
+        let backend = Backend { database: Arc::new(Database::open(directory, options, false)?) };
         backend.assert_one_point()?;
         Ok(backend)
+    }
+
+    /// Opens a database for reading alone: nothing in its directory changes.
+    ///
+    /// # Errors
+    /// As `open`, and where there is no database.
+    pub fn inspect(directory: &Path, options: Options) -> Result<Live, OpenError> {
+        let backend = Backend { database: Arc::new(Database::open(directory, options, true)?) };
+        backend.assert_one_point()?;
+        Ok(backend.live())
+    }
+
+    /// Removes the files as soon as the last clone, view and snapshot is gone: another database has taken this one's place.
+    pub fn remove_when_closed(&self) {
+        self.database.removal.wanted.store(true, Ordering::Relaxed);
     }
 
     fn assert_one_point(&self) -> Result<(), OpenError> {

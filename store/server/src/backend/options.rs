@@ -133,7 +133,11 @@ impl Tuning {
 fn log(level: LogLevel, message: &str) {
     match level {
         LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", message.trim_end()),
-        _ => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
+        // Headers are RocksDB's thousand lines of options.
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {
+            tracing::debug!(target: "rocksdb", "{}", message.trim_end());
+        }
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) fn is_temporary(name: &str) -> bool {
 }
 
 /// Writes `directory/name` beside its place, syncs it, renames it and syncs the directory.
-pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+///
+/// # Errors
+/// A disk that does not take the file; the old one is still there then.
+pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     let temporary = directory.join(format!("{name}{TEMPORARY}"));
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
     let mut file = opened.map_err(Error::writing("creation", &temporary))?;
@@ -26,6 +29,9 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), 
 }
 
 /// Makes the names in a directory durable.
+///
+/// # Errors
+/// A failing disk.
 pub fn sync_directory(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::writing("sync", path))
 }

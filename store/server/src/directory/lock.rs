@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Error;
 
 /// An advisory lock, released when the file is closed, so also when the process dies.
+#[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }

@@ -28,7 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-pub use atomic::sync_directory;
+pub use atomic::{replace, sync_directory};
 pub use error::Error;
 pub use member::{Admission, Identity, Limits, Member, Origin, Owner, Seed, Setting, Timers, Tombstone};
 
@@ -51,11 +51,12 @@ const FIRST_DATABASE: &str = "0000000000000001";
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// A locked data directory; clones share it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Directory {
     shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     path: PathBuf,
     log: PathBuf,
@@ -99,6 +100,9 @@ impl Directory {
         write_member(path, &member)?;
         // The database's directory is made last: until it exists, a missing member file means an interrupted creation.
         create(&path.join(SNAPSHOTS))?;
+        if !path.join(DATABASES).exists() {
+            write_pointer(path, FIRST_DATABASE)?;
+        }
         create(&path.join(DATABASES))?;
         let shared = Shared { path: path.to_owned(), log, member: Mutex::new(member), _locks: locks };
         Ok(Directory { shared: Arc::new(shared) })
@@ -243,17 +247,17 @@ impl Directory {
         Ok(id)
     }
 
-    /// Name of the database directory in use, by the pointer file; that of a new directory when there is none yet.
+    /// Name of the database directory in use, by the pointer file.
     ///
     /// # Errors
-    /// A pointer that cannot be read.
+    /// A pointer that is missing or cannot be read.
     pub fn database(&self) -> Result<String, Error> {
         let path = self.shared.path.join(POINTER_FILE);
-        let Some(bytes) = read_if_exists(&path)? else { return Ok(FIRST_DATABASE.to_owned()) };
-        let pointer: Pointer = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Malformed { path: path.clone(), reason: error.to_string() })?;
+        let malformed = |reason| Error::Malformed { path: path.clone(), reason };
+        let bytes = read_if_exists(&path)?.ok_or_else(|| malformed("it is missing".to_owned()))?;
+        let pointer: Pointer = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
         if !is_database_name(&pointer.directory) {
-            return Err(Error::Malformed { path, reason: format!("directory {:?}", pointer.directory) });
+            return Err(malformed(format!("directory {:?}", pointer.directory)));
         }
         Ok(pointer.directory)
     }
@@ -263,11 +267,15 @@ impl Directory {
     /// # Errors
     /// A disk that does not take the file.
     pub fn set_database(&self, name: &str) -> Result<(), Error> {
-        assert!(is_database_name(name), "database directories are named by 16 hexadecimal digits");
-        let pointer = Pointer { directory: name.to_owned() };
-        let bytes = serde_json::to_vec_pretty(&pointer).expect("a struct of one string serialises");
-        atomic::replace(&self.shared.path, POINTER_FILE, &bytes)
+        write_pointer(&self.shared.path, name)
     }
+}
+
+fn write_pointer(path: &Path, name: &str) -> Result<(), Error> {
+    assert!(is_database_name(name), "database directories are named by 16 hexadecimal digits");
+    let pointer = Pointer { directory: name.to_owned() };
+    let bytes = serde_json::to_vec_pretty(&pointer).expect("a struct of one string serialises");
+    atomic::replace(path, POINTER_FILE, &bytes)
 }
 
 /// Whether a database directory may have this name: 16 lower-case hexadecimal digits, so that none can lead elsewhere.

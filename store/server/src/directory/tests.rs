@@ -232,6 +232,8 @@ fn the_database_pointer_is_replaced_durably_and_never_leads_elsewhere() {
     assert_eq!(directory.database().unwrap(), "00000000000000af");
     std::fs::write(directory.path().join(POINTER_FILE), "{\"directory\":\"../../../../etc\"}").unwrap();
     assert!(matches!(directory.database(), Err(Error::Malformed { .. })));
+    std::fs::remove_file(directory.path().join(POINTER_FILE)).unwrap();
+    assert!(matches!(directory.database(), Err(Error::Malformed { .. })));
 }
 
 #[test]

@@ -186,6 +186,27 @@ impl Mvcc {
     }
 }
 
+/// Watches; set when somebody scrapes.
+pub struct Watch {
+    pub streams: IntGauge,
+    pub watchers: IntGauge,
+    pub slow_watchers: IntGauge,
+    pub pending_events: IntGauge,
+    pub events: IntCounter,
+}
+
+impl Watch {
+    pub(super) fn new(r: &Registry) -> Watch {
+        Watch {
+            streams: gauge(r, "etcd_debugging_mvcc_watch_stream_total", "Open watch streams."),
+            watchers: gauge(r, "etcd_debugging_mvcc_watcher_total", "Watchers."),
+            slow_watchers: gauge(r, "etcd_debugging_mvcc_slow_watcher_total", "Watchers that are catching up."),
+            pending_events: gauge(r, "etcd_debugging_mvcc_pending_events_total", "Events queued for clients."),
+            events: counter(r, "etcd_debugging_mvcc_events_total", "Events sent by this member."),
+        }
+    }
+}
+
 /// Traffic with clients; fed by the listeners. Peers bring their own.
 pub struct Network {
     pub client_received_bytes: IntCounter,

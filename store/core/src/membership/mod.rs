@@ -1,0 +1,74 @@
+//! Who belongs to the cluster: the members of the configuration, and what a change of it does. Pure; the raft crate's view of it
+//! (`ConfState`) follows from here, and `replica` asserts that the two agree.
+
+mod change;
+mod identity;
+mod rows;
+
+pub use change::{Change, Proposed, Refused};
+pub use identity::{Founding, added_member_id, founding};
+pub use rows::RowError;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::log::{ConfState, Index, MemberId};
+
+/// A member as the configuration holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Member {
+    pub id: MemberId,
+    /// Empty until the member published it ("unstarted").
+    pub name: String,
+    pub peer_urls: Vec<String>,
+    /// Empty until the member published them.
+    pub client_urls: Vec<String>,
+    pub learner: bool,
+    /// Random identity of the directory that this member was added with (hex); empty for members founded by flags or added through
+    /// etcd's own call.
+    pub disk_id: String,
+}
+
+/// The configuration. Invariant: no id is both a member and removed; removed ids never come back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Membership {
+    members: BTreeMap<MemberId, Member>,
+    removed: BTreeSet<MemberId>,
+    /// Raft index of the last change that was accepted; what a guarded change compares.
+    index: Index,
+}
+
+impl Membership {
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub fn get(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    pub fn is_removed(&self, id: MemberId) -> bool {
+        self.removed.contains(&id)
+    }
+
+    pub fn index(&self) -> Index {
+        self.index
+    }
+
+    pub fn voters(&self) -> usize {
+        self.members.values().filter(|member| !member.learner).count()
+    }
+
+    /// The raft crate's view of this configuration; empty before the first change.
+    pub fn conf_state(&self) -> ConfState {
+        let of = |learner| self.members.values().filter(move |m| m.learner == learner).map(|m| m.id).collect();
+        ConfState { voters: of(false), learners: of(true), ..Default::default() }
+    }
+
+    /// Sets what a member published about itself. Unknown and removed members are ignored: the command may come late.
+    pub fn set_attributes(&mut self, id: MemberId, name: String, client_urls: Vec<String>) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.name = name;
+            member.client_urls = client_urls;
+        }
+    }
+}

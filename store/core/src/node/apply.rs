@@ -1,0 +1,87 @@
+//! The order of apply: committed entries in order, one hand-over at a time, and a membership change alone as a barrier.
+
+use std::collections::VecDeque;
+
+use super::{Effect, Node};
+use crate::log::{ConfState, Entry, EntryKind, Index};
+use crate::replica;
+
+/// Entries handed over at once; what is more waits for `Applied`, so that reads and answers are not held up by a long replay.
+const ENTRIES_PER_TURN_MAX: usize = 1_024;
+
+/// Invariant: applied ≤ handed ≤ the last entry of `committed`, all contiguous.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    committed: VecDeque<Entry>,
+    handed: Index,
+    applied: Index,
+    /// The membership change that is being applied.
+    barrier: Option<Entry>,
+}
+
+impl Pipeline {
+    pub fn new(applied: Index) -> Pipeline {
+        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None }
+    }
+
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    pub fn push(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let last = self.committed.back().map_or(self.handed, |last| last.index);
+            assert_eq!(entry.index, last + 1, "committed entries come in order, each once");
+            self.committed.push_back(entry);
+        }
+    }
+
+    /// A snapshot replaced the state.
+    pub fn restart_at(&mut self, index: Index) {
+        assert!(index >= self.applied, "a snapshot at {index} does not go back behind applied {}", self.applied);
+        assert!(self.barrier.is_none() && self.handed == self.applied, "no snapshot is installed during apply");
+        self.committed.retain(|entry| entry.index > index);
+        self.handed = index;
+        self.applied = index;
+    }
+}
+
+impl Node {
+    pub(super) fn hand_to_apply(&mut self, effects: &mut Vec<Effect>) {
+        let apply = &mut self.apply;
+        if apply.handed > apply.applied || apply.barrier.is_some() {
+            return;
+        }
+        let normal = |entry: &&Entry| entry.kind == EntryKind::Normal;
+        let count = apply.committed.iter().take(ENTRIES_PER_TURN_MAX).take_while(normal).count();
+        if count > 0 {
+            let entries: Vec<Entry> = apply.committed.drain(..count).collect();
+            apply.handed = entries.last().expect("count > 0").index;
+            effects.push(Effect::Apply(entries));
+        } else if let Some(entry) = apply.committed.pop_front() {
+            apply.handed = entry.index;
+            apply.barrier = Some(entry.clone());
+            let payload = replica::change_payload(&entry.data).expect("raft read this change when it was proposed");
+            effects.push(Effect::ApplyChange { entry, payload });
+        }
+    }
+
+    pub(super) fn applied(&mut self, index: Index) {
+        assert_eq!(index, self.apply.handed, "apply reports the end of what it was handed");
+        assert!(self.apply.barrier.is_none(), "a membership change reports itself");
+        self.apply.applied = index;
+        self.replica.applied(index);
+    }
+
+    /// Validated by the state machine first; raft follows, then applied is reported.
+    pub(super) fn change_applied(&mut self, index: Index, accepted: Option<ConfState>) {
+        let entry = self.apply.barrier.take().expect("a membership change was handed over");
+        assert_eq!(entry.index, index, "the change that was handed over");
+        if let Some(expected) = accepted {
+            let raft = self.replica.apply_change(&entry);
+            assert_eq!(raft, expected, "raft and the membership table agree on the configuration");
+        }
+        self.apply.applied = index;
+        self.replica.applied(index);
+    }
+}

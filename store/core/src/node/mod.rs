@@ -1,0 +1,243 @@
+//! The heart: what a member does next, as values. `turn(events) -> effects` owns the order of persist, send, apply, answer and
+//! membership barriers; the server's threads only perform the effects and report back with events.
+//!
+//! The order that it guarantees:
+//! - a message that promises something (a vote, an append answer) leaves after what it promises is durable;
+//! - an entry is applied after it is committed, in order, once; a membership change is applied alone, with everything before it;
+//! - a proposal is handed to raft at most once; one that was not handed over stays at the head of its queue;
+//! - a read is answered at an index that was confirmed by a round that began after the read arrived.
+
+mod apply;
+mod persist;
+mod propose;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use propose::{Payload, Proposal};
+
+use bytes::Bytes;
+
+use crate::command::CommandId;
+use crate::log::{ConfState, Entry, HardState, Index, MemberId, SnapshotMeta, Term};
+use crate::replica::{LogReader, Message, Progress, Replica, Role, Start};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// One heartbeat interval passed.
+    Tick,
+    Message(Message),
+    /// A proposal of this member's own clients.
+    Propose(Proposal),
+    /// Proposals that another member forwarded, addressed to the leader of `term`. `sequence` rises per (from, boot).
+    Forwarded {
+        from: MemberId,
+        boot: u64,
+        sequence: u64,
+        term: Term,
+        proposals: Vec<Proposal>,
+    },
+    /// The leader did not propose these; nothing happened to them.
+    Refused {
+        proposals: Vec<Proposal>,
+    },
+    /// A linearizable read arrived. Tokens rise; a confirmed token confirms all below it.
+    Read {
+        token: u64,
+    },
+    /// Everything up to this number is durable (a snapshot in it is installed).
+    Persisted {
+        number: u64,
+    },
+    /// Normal entries up to `index` are applied.
+    Applied {
+        index: Index,
+    },
+    /// The membership change at `index` is applied; `accepted` holds the configuration from here on, `None` when it was refused.
+    ChangeApplied {
+        index: Index,
+        accepted: Option<ConfState>,
+    },
+    /// Hand leadership over.
+    Transfer {
+        to: MemberId,
+    },
+    /// A message to this member could not be sent.
+    Unreachable {
+        id: MemberId,
+    },
+    /// The snapshot for this member arrived, or failed.
+    SnapshotSent {
+        id: MemberId,
+        installed: bool,
+    },
+    SnapshotBuilt {
+        meta: SnapshotMeta,
+    },
+    /// The log below `first` is gone.
+    LogCut {
+        first: Index,
+    },
+}
+
+/// What to do. Effects of one turn are performed in order; `Persist` and `Apply` may go to other threads, which work in order.
+#[derive(Debug)]
+pub enum Effect {
+    Send(Message),
+    Forward {
+        to: MemberId,
+        sequence: u64,
+        term: Term,
+        proposals: Vec<Proposal>,
+    },
+    /// Tells a member that forwarded these that they were not proposed.
+    Refuse {
+        to: MemberId,
+        proposals: Vec<Proposal>,
+    },
+    /// Make this durable, then report `Persisted`. A snapshot in it is installed first, and replaces log and state.
+    Persist {
+        number: u64,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        snapshot: Option<SnapshotMeta>,
+    },
+    /// Apply these in order, then report `Applied` with the last index.
+    Apply(Vec<Entry>),
+    /// Apply this membership change, then report `ChangeApplied`.
+    ApplyChange {
+        entry: Entry,
+        payload: Bytes,
+    },
+    /// All reads up to `token` may be answered once `index` is applied. `leads` = this member confirmed its own leadership of `term`.
+    ReadReady {
+        token: u64,
+        index: Index,
+        term: Term,
+        leads: bool,
+    },
+    /// The queue of proposals is full; nothing happened to this one.
+    Overloaded(CommandId),
+    /// A follower needs a snapshot: build one and report `SnapshotBuilt`.
+    BuildSnapshot,
+}
+
+/// Where the member stands; compared between turns by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    pub role: Role,
+    /// 0 when unknown.
+    pub leader: MemberId,
+    pub term: Term,
+    pub commit: Index,
+    pub applied: Index,
+    /// The leader has committed in its term, so it knows what is committed.
+    pub leads_with_commit: bool,
+    pub sole_voter: bool,
+}
+
+pub struct Node {
+    replica: Replica,
+    ticks: u64,
+    proposals: propose::Queue,
+    reads: read::Rounds,
+    persists: persist::Order,
+    apply: apply::Pipeline,
+    snapshot_asked: bool,
+}
+
+impl Node {
+    /// `boot` must never have been used by this member before.
+    pub fn new(start: Start, boot: u64, reader: Box<dyn LogReader>) -> Node {
+        let applied = start.applied;
+        let replica = Replica::new(start, reader);
+        Node {
+            ticks: 0,
+            proposals: propose::Queue::default(),
+            reads: read::Rounds::new(replica.id(), boot),
+            persists: persist::Order::default(),
+            apply: apply::Pipeline::new(applied),
+            snapshot_asked: false,
+            replica,
+        }
+    }
+
+    /// Takes what happened, in order, and says what to do. An empty turn at start yields the committed tail to replay.
+    pub fn turn(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for event in events {
+            self.step(event, &mut effects);
+        }
+        self.propose_waiting(&mut effects);
+        self.start_read_round();
+        self.pump(&mut effects);
+        effects
+    }
+
+    pub fn status(&self) -> Status {
+        Status {
+            role: self.replica.role(),
+            leader: self.replica.leader(),
+            term: self.replica.term(),
+            commit: self.replica.commit(),
+            applied: self.apply.applied(),
+            leads_with_commit: self.replica.leads_with_commit(),
+            sole_voter: self.replica.is_sole_voter(),
+        }
+    }
+
+    /// What the leader knows of every member; empty on others.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.replica.progress()
+    }
+
+    pub fn last_index(&self) -> Index {
+        self.replica.last_index()
+    }
+
+    fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => self.tick(),
+            Event::Message(message) => self.replica.step(message),
+            Event::Propose(proposal) => self.enqueue(proposal, effects),
+            Event::Forwarded { from, boot, sequence, term, proposals } => {
+                self.take_forwarded(from, boot, sequence, term, proposals, effects);
+            }
+            Event::Refused { proposals } => self.take_back(proposals),
+            Event::Read { token } => self.reads.request(token),
+            Event::Persisted { number } => self.persisted(number, effects),
+            Event::Applied { index } => self.applied(index),
+            Event::ChangeApplied { index, accepted } => self.change_applied(index, accepted),
+            Event::Transfer { to } => self.replica.transfer_leader(to),
+            Event::Unreachable { id } => self.replica.report_unreachable(id),
+            Event::SnapshotSent { id, installed } => self.replica.report_snapshot(id, installed),
+            Event::SnapshotBuilt { meta } => {
+                self.snapshot_asked = false;
+                self.replica.snapshot_built(meta);
+            }
+            Event::LogCut { first } => self.replica.log_cut(first),
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        self.replica.tick();
+        self.proposals.expire(self.ticks);
+    }
+
+    /// Turns everything that raft has ready into effects.
+    fn pump(&mut self, effects: &mut Vec<Effect>) {
+        while self.replica.has_output() {
+            let output = self.replica.output();
+            self.take_reads(output.reads, effects);
+            self.take_persist(output.messages, output.persist, effects);
+            self.apply.push(output.committed);
+        }
+        if self.replica.snapshot_wanted() && !self.snapshot_asked {
+            self.snapshot_asked = true;
+            effects.push(Effect::BuildSnapshot);
+        }
+        self.hand_to_apply(effects);
+    }
+}

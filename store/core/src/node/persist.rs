@@ -1,0 +1,85 @@
+//! The order of durability: what raft handed out, in order, and the messages that wait for it.
+
+use std::collections::VecDeque;
+
+use super::{Effect, Node};
+use crate::log::Index;
+use crate::replica::{Message, Persist};
+
+/// One thing that raft handed out. Invariant: numbers rise from front to back.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    durable: bool,
+    term_moved: bool,
+    snapshot: Option<Index>,
+    messages: Vec<Message>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    waiting: VecDeque<Waiting>,
+}
+
+impl Order {
+    /// Persists that were handed out and are not durable yet.
+    pub fn outstanding(&self) -> usize {
+        self.waiting.iter().filter(|waiting| !waiting.durable).count()
+    }
+
+    /// Whether a term or vote was handed out and is not durable yet.
+    fn term_moves(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.term_moved)
+    }
+}
+
+impl Node {
+    /// Raft lets a leader send at once, while its own disk works. Not so before its term is durable: a sole voter leads in the very
+    /// step that raises its term, and its appends to a learner would leave before that; after a crash two different entries could
+    /// share index and term. So messages wait for the sync as long as a term does.
+    pub(super) fn take_persist(&mut self, messages: Vec<Message>, mut persist: Persist, effects: &mut Vec<Effect>) {
+        if persist.term_moved || self.persists.term_moves() {
+            persist.messages_after.extend(messages);
+        } else {
+            effects.extend(messages.into_iter().map(Effect::Send));
+        }
+        let Persist { number, hard_state, entries, snapshot, messages_after, must_sync, term_moved } = persist;
+        assert!(
+            self.persists.waiting.back().is_none_or(|last| last.number < number),
+            "persist {number} is not the next"
+        );
+        self.persists.waiting.push_back(Waiting {
+            number,
+            // What changes the commit index alone owes no sync: the log itself tells it again.
+            durable: !must_sync,
+            term_moved,
+            snapshot: snapshot.as_ref().map(|meta| meta.index),
+            messages: messages_after,
+        });
+        if must_sync {
+            effects.push(Effect::Persist { number, hard_state, entries, snapshot });
+        }
+        self.release_durable(effects);
+    }
+
+    pub(super) fn persisted(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        for waiting in self.persists.waiting.iter_mut().take_while(|waiting| waiting.number <= number) {
+            waiting.durable = true;
+        }
+        self.release_durable(effects);
+    }
+
+    /// Sends what waited for a durable prefix, and tells raft.
+    fn release_durable(&mut self, effects: &mut Vec<Effect>) {
+        while self.persists.waiting.front().is_some_and(|waiting| waiting.durable) {
+            let Some(Waiting { number, snapshot, messages, .. }) = self.persists.waiting.pop_front() else { break };
+            effects.extend(messages.into_iter().map(Effect::Send));
+            self.replica.persisted(number);
+            if let Some(index) = snapshot {
+                // The installed snapshot is the applied state.
+                self.apply.restart_at(index);
+                self.replica.applied(index);
+            }
+        }
+    }
+}

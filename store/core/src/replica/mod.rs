@@ -1,0 +1,402 @@
+//! One raft peer: the raft crate behind one type, so that nothing else sees it, with each of its traps handled here.
+//!
+//! Follows the Raft thesis (pre-vote 9.6, leadership transfer 3.10, ReadIndex 6.4, writing to the leader's disk in parallel 10.2.1).
+
+mod convert;
+mod message;
+mod store;
+
+pub use message::{DecodeError, Message};
+pub use store::{LogReadError, LogReader};
+
+use raft::eraftpb::{EntryType, MessageType};
+use raft::{RawNode, StateRole};
+
+use crate::log::{ConfState, Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta, Term};
+use crate::membership::Change;
+use store::LogStore;
+
+/// Largest append message; raft's default of 0 would mean one entry a message.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Append messages in flight to one follower.
+const MESSAGES_IN_FLIGHT_MAX: usize = 512;
+/// Committed entries handed over in one turn, and the most that is read from the log synchronously.
+const COMMITTED_BYTES_MAX: u64 = 16 << 20;
+/// Proposed and not yet committed; above it proposals are dropped and stay queued.
+const UNCOMMITTED_BYTES_MAX: u64 = 128 << 20;
+/// A campaign slices everything between applied and committed out of the log at once; with more than this no campaign starts.
+const CAMPAIGN_GAP_ENTRIES_MAX: u64 = 5_000;
+
+/// Raft's clock is the tick: one heartbeat interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Ticks without a leader before a campaign; the real timeout is drawn from [n, 2n). At least 2.
+    pub election_ticks: usize,
+    pub pre_vote: bool,
+}
+
+/// What a replica starts from: the log's and the state machine's word on where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    pub id: MemberId,
+    pub hard_state: HardState,
+    /// The configuration at `applied`.
+    pub conf_state: ConfState,
+    pub applied: Index,
+    /// Index and term of the entry before the first readable one; (0, 0) for a whole log.
+    pub truncated: (Index, Term),
+    pub last_index: Index,
+    /// Seeds the election timeouts.
+    pub seed: u64,
+    pub timing: Timing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Follower,
+    PreCandidate,
+    Candidate,
+    Leader,
+}
+
+/// Why a proposal was not handed to raft; it may be proposed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    #[error("not the leader, or leadership is being handed over")]
+    NotLeader,
+    #[error("{UNCOMMITTED_BYTES_MAX} bytes wait to be committed")]
+    OverLimit,
+    #[error("another membership change is in flight")]
+    ChangeInFlight,
+}
+
+/// What raft wants done after a step. `persist` must be durable before its `messages_after` leave and before
+/// `Replica::persisted(number)`.
+#[derive(Debug)]
+pub struct Output {
+    pub messages: Vec<Message>,
+    pub persist: Persist,
+    pub committed: Vec<Entry>,
+    pub reads: Vec<ReadReady>,
+}
+
+#[derive(Debug)]
+pub struct Persist {
+    /// Rises; a later one covers all before it.
+    pub number: u64,
+    pub hard_state: Option<HardState>,
+    pub entries: Vec<Entry>,
+    pub snapshot: Option<SnapshotMeta>,
+    pub messages_after: Vec<Message>,
+    /// False when nothing but the commit index changed: no sync is owed for it.
+    pub must_sync: bool,
+    /// The term or the vote changed.
+    pub term_moved: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadReady {
+    pub context: Vec<u8>,
+    pub index: Index,
+}
+
+/// A follower as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub id: MemberId,
+    pub match_index: Index,
+    pub recently_active: bool,
+}
+
+pub struct Replica {
+    node: RawNode<LogStore>,
+    /// xorshift state for election timeouts: raft draws its own from the thread's rng, which would not be replayable.
+    rng: u64,
+    timing: Timing,
+    /// Commit index at start: until it is applied, ticks do not run, because raft's configuration is the one at `applied`.
+    replay_until: Index,
+}
+
+impl Replica {
+    /// Builds the peer. `reader` serves entries that memory no longer holds.
+    ///
+    /// Invariant: applied ≤ commit ≤ last index; a commit behind applied is raised (the commit index is not synced with every batch).
+    pub fn new(start: Start, reader: Box<dyn LogReader>) -> Replica {
+        let Start { id, mut hard_state, conf_state, applied, truncated, last_index, seed, timing } = start;
+        hard_state.commit = hard_state.commit.max(applied);
+        assert!(hard_state.commit <= last_index, "commit {} beyond the log's end {last_index}", hard_state.commit);
+        assert!(truncated.0 <= applied, "log starts at {} after applied {applied}", truncated.0);
+        assert!(timing.election_ticks >= 2, "raft needs an election timeout above the heartbeat's");
+        let config = raft::Config {
+            id,
+            election_tick: timing.election_ticks,
+            heartbeat_tick: 1,
+            applied,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: timing.pre_vote,
+            // Raft 0.7 merges entries into a waiting message without entries whatever its index is: after a rejection a follower
+            // got entries 39.. under index 43 and acknowledged entries that it did not have (seed 1 of the node's tests).
+            // Batches are made by `node` anyway.
+            batch_append: false,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            ..Default::default()
+        };
+        let store = LogStore::new(hard_state, conf_state, truncated, last_index, reader);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let node = RawNode::new(&config, store, &logger).expect("the configuration above is valid");
+        let mut replica = Replica { node, rng: seed | 1, timing, replay_until: hard_state.commit };
+        replica.draw_election_timeout();
+        // Like etcd, a starting member waits for one more tick than the drawn surplus instead of a whole timeout: a live leader
+        // is heard of within one heartbeat.
+        replica.node.raft.election_elapsed = timing.election_ticks - 1;
+        replica
+    }
+
+    pub fn id(&self) -> MemberId {
+        self.node.raft.id
+    }
+
+    pub fn role(&self) -> Role {
+        match self.node.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        }
+    }
+
+    /// 0 when unknown.
+    pub fn leader(&self) -> MemberId {
+        self.node.raft.leader_id
+    }
+
+    pub fn term(&self) -> Term {
+        self.node.raft.term
+    }
+
+    pub fn commit(&self) -> Index {
+        self.node.raft.raft_log.committed
+    }
+
+    pub fn last_index(&self) -> Index {
+        self.node.raft.raft_log.last_index()
+    }
+
+    /// Whether this member leads and has committed an entry of its own term: only then it knows what is committed.
+    pub fn leads_with_commit(&self) -> bool {
+        self.role() == Role::Leader && self.node.raft.commit_to_current_term()
+    }
+
+    pub fn is_sole_voter(&self) -> bool {
+        let raft = &self.node.raft;
+        raft.prs().is_singleton() && raft.promotable()
+    }
+
+    pub fn transferring_to(&self) -> Option<MemberId> {
+        self.node.raft.lead_transferee
+    }
+
+    /// What the leader knows of every member; empty on others.
+    pub fn progress(&self) -> Vec<Progress> {
+        if self.role() != Role::Leader {
+            return Vec::new();
+        }
+        let of = |(id, progress): (&u64, &raft::Progress)| Progress {
+            id: *id,
+            match_index: progress.matched,
+            recently_active: progress.recent_active || *id == self.id(),
+        };
+        self.node.raft.prs().iter().map(of).collect()
+    }
+
+    /// Advances raft's clock by one heartbeat interval.
+    pub fn tick(&mut self) {
+        if self.role() != Role::Leader {
+            // Replaying: the configuration in force is not known before the committed tail is applied.
+            let applied = self.node.raft.raft_log.applied;
+            if applied < self.replay_until || self.commit() - applied > CAMPAIGN_GAP_ENTRIES_MAX {
+                return;
+            }
+            if self.is_sole_voter() {
+                // Nobody else could lead: waiting for a timeout would only delay the start.
+                let _ = self.node.campaign();
+            }
+        }
+        self.node.tick();
+        self.overwrite_election_timeout();
+    }
+
+    /// Steps a message of a peer. Messages that raft has no use for (unknown peer, old term) are dropped by it.
+    pub fn step(&mut self, message: Message) {
+        let message = message.into_raft();
+        let gap = self.commit() - self.node.raft.raft_log.applied;
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && gap > CAMPAIGN_GAP_ENTRIES_MAX {
+            return;
+        }
+        // Errors say that the message was local, from a peer that is not in the configuration, or a dropped proposal, which
+        // never comes by message here.
+        let _ = self.node.step(message);
+        self.overwrite_election_timeout();
+    }
+
+    /// Proposes the data of one normal entry.
+    ///
+    /// # Errors
+    /// Nothing was handed to raft.
+    pub fn propose(&mut self, data: bytes::Bytes) -> Result<(), Dropped> {
+        self.propose_entry(EntryType::EntryNormal, data)
+    }
+
+    /// Proposes a membership change; `payload` travels in it.
+    ///
+    /// # Errors
+    /// Nothing was handed to raft, or a change is in flight (raft would replace this one by an empty entry).
+    pub fn propose_change(&mut self, change: &Change, payload: bytes::Bytes) -> Result<(), Dropped> {
+        if self.node.raft.has_pending_conf() {
+            return Err(Dropped::ChangeInFlight);
+        }
+        let learner = |id| self.node.raft.prs().conf().learners().contains(&id);
+        let data = convert::encode_change(change, learner, payload);
+        self.propose_entry(EntryType::EntryConfChangeV2, data)
+    }
+
+    fn propose_entry(&mut self, kind: EntryType, data: bytes::Bytes) -> Result<(), Dropped> {
+        if self.role() != Role::Leader || self.node.raft.lead_transferee.is_some() {
+            return Err(Dropped::NotLeader);
+        }
+        let mut entry = raft::eraftpb::Entry::default();
+        entry.set_entry_type(kind);
+        entry.data = data;
+        let mut message = raft::eraftpb::Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.id();
+        message.set_entries(vec![entry].into());
+        self.node.raft.step(message).map_err(|_| Dropped::OverLimit)
+    }
+
+    /// Asks for a point that a linearizable read may be served at. `context` must never have been used before (a reused one can
+    /// give a stale read, etcd#20418). Without a leader, or with one that has not committed in its term, the request vanishes.
+    pub fn read_index(&mut self, context: Vec<u8>) {
+        self.node.read_index(context);
+    }
+
+    /// Hands leadership over; raft gives up after one election timeout.
+    pub fn transfer_leader(&mut self, to: MemberId) {
+        self.node.transfer_leader(to);
+    }
+
+    /// A message to this member was lost: its progress is probed again.
+    pub fn report_unreachable(&mut self, id: MemberId) {
+        self.node.report_unreachable(id);
+    }
+
+    /// A snapshot to this member was installed or failed; its progress is paused until told.
+    pub fn report_snapshot(&mut self, id: MemberId, installed: bool) {
+        let status = if installed { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
+        self.node.report_snapshot(id, status);
+    }
+
+    /// The lowest index that a member asked a snapshot for, if one was asked for and none that is new enough is at hand.
+    pub fn snapshot_wanted(&self) -> bool {
+        self.node.raft.raft_log.store.snapshot_wanted()
+    }
+
+    /// A snapshot of this point is at hand and may be sent.
+    pub fn snapshot_built(&mut self, meta: SnapshotMeta) {
+        self.node.mut_store().set_snapshot(meta);
+    }
+
+    /// The log below `first` was cut; the entry before it keeps its term for matching.
+    pub fn log_cut(&mut self, first: Index) {
+        self.node.mut_store().cut(first);
+    }
+
+    /// Everything up to persist number `number` is durable.
+    pub fn persisted(&mut self, number: u64) {
+        self.node.on_persist_ready(number);
+    }
+
+    /// Everything up to `index` is applied.
+    pub fn applied(&mut self, index: Index) {
+        self.node.advance_apply_to(index);
+        self.node.mut_store().release(index);
+    }
+
+    /// Carries a membership change over into raft; returns the configuration in force from here on.
+    pub fn apply_change(&mut self, entry: &Entry) -> ConfState {
+        assert_eq!(entry.kind, EntryKind::Membership, "entry {} is no membership change", entry.index);
+        let change = convert::decode_change(&entry.data).expect("the state machine decoded and accepted it before");
+        let state =
+            self.node.apply_conf_change(&change.raft).expect("membership allows only changes that raft can make");
+        convert::conf_state(&state)
+    }
+
+    /// Whether raft has something to do.
+    pub fn has_output(&self) -> bool {
+        self.node.has_ready()
+    }
+
+    /// Takes what raft wants done. Entries are readable by raft from here on, durable only after `persisted`.
+    pub fn output(&mut self) -> Output {
+        let mut ready = self.node.ready();
+        let messages = convert::messages(ready.take_messages());
+        let messages_after = convert::messages(ready.take_persisted_messages());
+        let hard_state = ready.hs().map(convert::hard_state);
+        let stored = self.node.raft.raft_log.store.hard_state();
+        let term_moved = hard_state.is_some_and(|now| now.term != stored.term || now.vote != stored.vote);
+        let entries: Vec<Entry> = ready.take_entries().into_iter().map(convert::entry).collect();
+        let snapshot = (!ready.snapshot().is_empty()).then(|| convert::snapshot_meta(ready.snapshot()));
+        let committed = ready.take_committed_entries().into_iter().map(convert::entry).collect();
+        let reads = ready
+            .take_read_states()
+            .into_iter()
+            .map(|state| ReadReady { context: state.request_ctx, index: state.index })
+            .collect();
+        let number = ready.number();
+        let must_sync = ready.must_sync();
+        if let Some(meta) = &snapshot {
+            self.node.mut_store().install(meta.clone());
+        }
+        self.node.mut_store().append(&entries);
+        if let Some(now) = hard_state {
+            self.node.mut_store().set_hard_state(now);
+        }
+        self.node.advance_append_async(ready);
+        self.overwrite_election_timeout();
+        let persist = Persist { number, hard_state, entries, snapshot, messages_after, must_sync, term_moved };
+        Output { messages, persist, committed, reads }
+    }
+
+    /// Raft redraws its timeout from the thread's rng whenever it resets its election clock; ours replaces it, so that a seed
+    /// replays exactly.
+    fn overwrite_election_timeout(&mut self) {
+        if self.node.raft.election_elapsed == 0 {
+            self.draw_election_timeout();
+        }
+    }
+
+    fn draw_election_timeout(&mut self) {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        let ticks = self.timing.election_ticks;
+        let surplus = (self.rng % ticks as u64) as usize;
+        self.node.raft.set_randomized_election_timeout(ticks + surplus);
+    }
+}
+
+/// What a membership entry holds for the state machine: the payload that `propose_change` was given.
+///
+/// # Errors
+/// The entry is not one.
+pub fn change_payload(data: &bytes::Bytes) -> Result<bytes::Bytes, DecodeError> {
+    Ok(convert::decode_change(data)?.payload)
+}
+
+/// The data of a membership entry that is written without proposing (founding).
+pub fn founding_entry_data(change: &Change, payload: bytes::Bytes) -> bytes::Bytes {
+    convert::encode_change(change, |_| false, payload)
+}

@@ -1,0 +1,234 @@
+//! The log as raft reads it: recent entries in memory, older ones through a reader over the WAL (never a second copy of the log).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use raft::eraftpb;
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use super::convert;
+use crate::log::{ConfState, Entry, HardState, Index, SnapshotMeta, Term};
+
+/// Entries held in memory; older ones are read from the WAL.
+const MEMORY_BYTES_MAX: usize = 64 << 20;
+
+/// The log could not be read. The member stops: raft cannot go on without its log.
+#[derive(Debug, thiserror::Error)]
+#[error("log entries {low}..{high}: {reason}")]
+pub struct LogReadError {
+    pub low: Index,
+    pub high: Index,
+    pub reason: String,
+}
+
+/// Reads entries that were persisted. Implemented by the WAL's reader and by the simulator's disk.
+pub trait LogReader: Send {
+    /// Entries `low..high`, cut after `bytes_max` but never empty.
+    ///
+    /// # Errors
+    /// The log does not hold them, or cannot be read.
+    fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<Entry>, LogReadError>;
+
+    /// # Errors
+    /// The log does not hold the entry, or cannot be read.
+    fn term(&self, index: Index) -> Result<Term, LogReadError>;
+}
+
+/// Invariant: `memory` is contiguous and ends at `last_index`.
+pub(super) struct LogStore {
+    hard_state: HardState,
+    conf_state: ConfState,
+    /// Index and term of the entry before the first readable one.
+    truncated: (Index, Term),
+    last_index: Index,
+    memory: VecDeque<eraftpb::Entry>,
+    memory_bytes: usize,
+    reader: Box<dyn LogReader>,
+    snapshot: Option<SnapshotMeta>,
+    snapshot_wanted: Cell<bool>,
+}
+
+impl LogStore {
+    pub fn new(
+        hard_state: HardState,
+        conf_state: ConfState,
+        truncated: (Index, Term),
+        last_index: Index,
+        reader: Box<dyn LogReader>,
+    ) -> LogStore {
+        LogStore {
+            hard_state,
+            conf_state,
+            truncated,
+            last_index,
+            memory: VecDeque::new(),
+            memory_bytes: 0,
+            reader,
+            snapshot: None,
+            snapshot_wanted: Cell::new(false),
+        }
+    }
+
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        assert!(hard_state.term >= self.hard_state.term, "the term never falls");
+        self.hard_state = hard_state;
+    }
+
+    pub fn snapshot_wanted(&self) -> bool {
+        self.snapshot_wanted.get()
+    }
+
+    pub fn set_snapshot(&mut self, meta: SnapshotMeta) {
+        self.snapshot_wanted.set(false);
+        self.snapshot = Some(meta);
+    }
+
+    /// Appends entries; a lower index overwrites the suffix from there (a new leader's log wins).
+    pub fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(first.index <= self.last_index + 1, "entry {} leaves a gap after {}", first.index, self.last_index);
+        assert!(first.index > self.truncated.0, "entry {} is below the cut {}", first.index, self.truncated.0);
+        while self.memory.back().is_some_and(|entry| entry.index >= first.index) {
+            let dropped = self.memory.pop_back().expect("it has a back");
+            self.memory_bytes -= dropped.data.len();
+        }
+        for entry in entries {
+            self.memory_bytes += entry.data.len();
+            self.memory.push_back(convert::raft_entry(entry));
+        }
+        self.last_index = entries.last().expect("it has a first").index;
+    }
+
+    /// Lets go of entries up to `applied` while memory is over its bound.
+    pub fn release(&mut self, applied: Index) {
+        while self.memory_bytes > MEMORY_BYTES_MAX && self.memory.front().is_some_and(|entry| entry.index <= applied) {
+            let dropped = self.memory.pop_front().expect("it has a front");
+            self.memory_bytes -= dropped.data.len();
+        }
+    }
+
+    /// Forgets entries below `first`.
+    pub fn cut(&mut self, first: Index) {
+        if first <= self.truncated.0 + 1 {
+            return;
+        }
+        assert!(first <= self.last_index + 1, "cut {first} is beyond the log's end {}", self.last_index);
+        let before = first - 1;
+        let term = self.term_of(before).expect("the entry before the cut is still readable");
+        self.truncated = (before, term);
+        while self.memory.front().is_some_and(|entry| entry.index < first) {
+            let dropped = self.memory.pop_front().expect("it has a front");
+            self.memory_bytes -= dropped.data.len();
+        }
+    }
+
+    /// Starts the log anew after a snapshot.
+    pub fn install(&mut self, meta: SnapshotMeta) {
+        self.memory.clear();
+        self.memory_bytes = 0;
+        self.truncated = (meta.index, meta.term);
+        self.last_index = meta.index;
+        self.hard_state.commit = self.hard_state.commit.max(meta.index);
+        self.conf_state = meta.conf_state;
+    }
+
+    fn memory_first(&self) -> Index {
+        self.memory.front().map_or(self.last_index + 1, |entry| entry.index)
+    }
+
+    fn memory_at(&self, index: Index) -> Option<&eraftpb::Entry> {
+        let offset = index.checked_sub(self.memory_first())?;
+        self.memory.get(usize::try_from(offset).ok()?)
+    }
+
+    fn term_of(&self, index: Index) -> Result<Term, StorageError> {
+        if index == self.truncated.0 {
+            return Ok(self.truncated.1);
+        }
+        if index < self.truncated.0 {
+            return Err(StorageError::Compacted);
+        }
+        if index > self.last_index {
+            return Err(StorageError::Unavailable);
+        }
+        match self.memory_at(index) {
+            Some(entry) => Ok(entry.term),
+            None => self.reader.term(index).map_err(other),
+        }
+    }
+}
+
+fn other(error: LogReadError) -> StorageError {
+    StorageError::Other(Box::new(std::io::Error::other(error.to_string())))
+}
+
+impl Storage for LogStore {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(convert::raft_hard_state(self.hard_state), convert::raft_conf_state(&self.conf_state)))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<eraftpb::Entry>> {
+        if low <= self.truncated.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        assert!(high <= self.last_index + 1, "raft reads to {high}, the log ends at {}", self.last_index);
+        let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut next = low;
+        if next < self.memory_first() {
+            let old = self.reader.entries(next, high.min(self.memory_first()), bytes_max).map_err(other)?;
+            for entry in &old {
+                bytes += entry.data.len() as u64;
+                entries.push(convert::raft_entry(entry));
+            }
+            next += old.len() as u64;
+            if next < self.memory_first() {
+                return Ok(entries);
+            }
+        }
+        while next < high {
+            let entry = self.memory_at(next).expect("memory is contiguous up to the log's end");
+            bytes += entry.data.len() as u64;
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+            next += 1;
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        Ok(self.term_of(index)?)
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.truncated.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last_index)
+    }
+
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+        match &self.snapshot {
+            // A snapshot below the cut would leave the follower where it was.
+            Some(meta) if meta.index >= request_index.max(self.truncated.0) => Ok(convert::raft_snapshot(meta)),
+            _ => {
+                self.snapshot_wanted.set(true);
+                Err(StorageError::SnapshotTemporarilyUnavailable.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Applies committed entries: one write batch a hand-over, then watchers, leases, answers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quorate_api::etcdserverpb as pb;
+use quorate_core::apply::{Applied, Limits, Outcome, Response};
+use quorate_core::log::Entry;
+use quorate_core::node::Event;
+
+use super::{Fatal, Running};
+use crate::store::Store;
+
+/// A NOSPACE alarm is proposed again when this long nothing came of the last one.
+const NO_SPACE_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Running {
+    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        let began = Instant::now();
+        let driver = &mut self.driver;
+        let limits = Limits {
+            quota_bytes: driver.inner.limits.load().quota_bytes,
+            unreclaimed_bytes: driver.inner.unreclaimed.load(Ordering::Relaxed),
+        };
+        let view = driver.backend.live();
+        let mut turn = driver.machine.turn(&view, limits);
+        let mut bytes = 0;
+        let count = entries.len();
+        for entry in entries {
+            bytes += entry.data.len();
+            turn.entry(entry.index, entry.term, entry.data)?;
+        }
+        let applied = turn.finish();
+        let index = applied.applied.index;
+        self.finish(applied, bytes)?;
+        self.events.push(Event::Applied { index });
+        let took = began.elapsed();
+        self.driver.inner.metrics.server.apply_seconds.observe(took.as_secs_f64());
+        if took > self.driver.warning_apply {
+            self.driver.inner.metrics.server.slow_apply.inc();
+            tracing::warn!(entries = count, bytes, took = ?took, "apply request took too long");
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_change(&mut self, entry: Entry, payload: Bytes) -> Result<(), Fatal> {
+        let driver = &mut self.driver;
+        let view = driver.backend.live();
+        let mut turn = driver.machine.turn(&view, Limits::default());
+        turn.change(entry.index, entry.term, payload)?;
+        let mut applied = turn.finish();
+        let outcome = applied.change.take();
+        self.finish(applied, entry.data.len())?;
+        let Some(outcome) = outcome else { return Ok(()) };
+        let accepted = outcome.result.as_ref().ok().cloned();
+        self.events.push(Event::ChangeApplied { index: entry.index, accepted });
+        let inner = &self.driver.inner;
+        let this = inner.identity.member_id;
+        tracing::info!(index = entry.index, accepted = outcome.result.is_ok(), "applied a membership change");
+        if self.driver.machine.membership().is_removed(this) && self.removed_at.is_none() {
+            tracing::warn!("this member was removed from the cluster");
+            self.removed_at = Some(Instant::now());
+        }
+        if outcome.id.member == this && outcome.id.boot == inner.identity.boot {
+            inner.proposals.answer_change(outcome.id.counter, outcome.result.map(|_| ()));
+        }
+        Ok(())
+    }
+
+    /// Writes the batch, then tells everybody: watchers and leases before the answer, so that whoever got an answer finds them moved.
+    fn finish(&mut self, applied: Applied, log_bytes: usize) -> Result<(), Fatal> {
+        let Applied {
+            mut batch,
+            outcomes,
+            events,
+            leases,
+            change: _,
+            applied: point,
+            revision,
+            compact_revision,
+            alarms_changed,
+            members_changed,
+            no_space,
+        } = applied;
+        self.note_compaction(compact_revision, &mut batch);
+        let timer = self.driver.inner.metrics.disk.backend_commit.start_timer();
+        self.driver.backend.write(&batch)?;
+        timer.observe_duration();
+        self.count(&outcomes);
+        if members_changed {
+            let membership = self.driver.machine.membership().clone();
+            self.driver.inner.peers.update(&membership);
+            self.driver.inner.membership.store(Arc::new(membership));
+        }
+        let inner = &self.driver.inner;
+        inner.lessor.apply(&leases);
+        inner.watch_hub.publish(revision, compact_revision, events);
+        if alarms_changed || members_changed {
+            self.changes += 1;
+        }
+        self.publish_applied(point.index);
+        let inner = &self.driver.inner;
+        inner.proposals.answer(inner.identity.member_id, inner.identity.boot, outcomes);
+        inner.reads.applied(point.index);
+        self.driver.flusher.applied(log_bytes, &self.driver.backend);
+        if no_space {
+            self.propose_no_space();
+        }
+        Ok(())
+    }
+
+    fn count(&self, outcomes: &[Outcome]) {
+        let mvcc = &self.driver.inner.metrics.mvcc;
+        for outcome in outcomes {
+            match &outcome.result {
+                Ok(Response::Put(_)) => mvcc.puts.inc(),
+                Ok(Response::DeleteRange(response)) => mvcc.deletes.inc_by(response.deleted.unsigned_abs()),
+                Ok(Response::Txn(_)) => mvcc.txns.inc(),
+                _ => {}
+            }
+        }
+    }
+
+    /// A write went over the quota: the alarm follows, once.
+    fn propose_no_space(&mut self) {
+        let this = self.driver.inner.identity.member_id;
+        let raised = self
+            .driver
+            .machine
+            .alarms()
+            .iter()
+            .any(|alarm| alarm.member_id == this && alarm.alarm == i32::from(pb::AlarmType::Nospace));
+        let recently = self.no_space_proposed.is_some_and(|at| at.elapsed() < NO_SPACE_AGAIN);
+        if raised || recently {
+            return;
+        }
+        self.no_space_proposed = Some(Instant::now());
+        let store = Store(self.driver.inner.clone());
+        let alarm = pb::AlarmRequest {
+            action: pb::alarm_request::AlarmAction::Activate.into(),
+            member_id: this,
+            alarm: pb::AlarmType::Nospace.into(),
+        };
+        self.driver.inner.runtime.spawn(async move {
+            if let Err(error) = store.propose(quorate_core::command::Request::Alarm(alarm)).await {
+                tracing::warn!(%error, "cannot raise the NOSPACE alarm");
+            }
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! The WAL's role: makes groups durable, on the caller's thread or on its own.
+//!
+//! Group commit without a timer: whatever was handed over while the disk was busy goes into the next group.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate_core::log::{Entry, HardState, Index};
+use quorate_core::node::Event;
+use quorate_core::wal_format::{Group, SnapshotMarker};
+
+use super::Fatal;
+use crate::inbox::{Inbox, Input};
+use crate::metrics::Metrics;
+use crate::wal::{self, Wal};
+
+/// Persists that wait for the thread; the driver waits when there are more, which holds peers back.
+const QUEUE_MAX: usize = 1_024;
+/// Entries of one group; a larger backlog is cut into several syncs.
+const GROUP_BYTES_MAX: usize = 32 << 20;
+/// Between two tries on a full disk.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+struct Job {
+    number: u64,
+    hard_state: Option<HardState>,
+    entries: Vec<Entry>,
+}
+
+/// See the module.
+pub struct LogRole {
+    wal: Arc<Mutex<Wal>>,
+    jobs: SyncSender<Job>,
+    /// Number of the last persist handed to the thread, and of the last that it made durable.
+    handed: u64,
+    done: Arc<AtomicU64>,
+    inbox: Arc<Inbox>,
+    metrics: Arc<Metrics>,
+}
+
+fn lock(wal: &Mutex<Wal>) -> MutexGuard<'_, Wal> {
+    wal.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes one group. A full disk is waited out: nothing was written, and nothing is acknowledged meanwhile.
+fn append(
+    wal: &Mutex<Wal>,
+    inbox: &Inbox,
+    metrics: &Metrics,
+    hard_state: Option<HardState>,
+    entries: &[Entry],
+    marker: Option<&SnapshotMarker>,
+) -> Result<(), wal::Error> {
+    let mut reported = false;
+    loop {
+        let result = {
+            let mut wal = lock(wal);
+            let commit = hard_state.map_or(0, |state| state.commit).max(wal.commit());
+            let number = wal.last_group() + 1;
+            let timer = metrics.disk.wal_fsync.start_timer();
+            let result = wal.append(Group { number, commit, hard_state, entries, marker });
+            timer.observe_duration();
+            result
+        };
+        match result {
+            Err(error) if error.is_no_space() => {
+                if !reported {
+                    reported = true;
+                    tracing::error!(%error, "the WAL is full");
+                    inbox.push(Input::DiskFull);
+                }
+                std::thread::sleep(FULL_RETRY);
+            }
+            other => return other,
+        }
+    }
+}
+
+impl LogRole {
+    /// Starts the thread over an open log.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(wal: Wal, inbox: Arc<Inbox>, metrics: Arc<Metrics>) -> std::io::Result<LogRole> {
+        let (jobs, receiver) = sync_channel(QUEUE_MAX);
+        let role = LogRole {
+            wal: Arc::new(Mutex::new(wal)),
+            jobs,
+            handed: 0,
+            done: Arc::new(AtomicU64::new(0)),
+            inbox: inbox.clone(),
+            metrics: metrics.clone(),
+        };
+        let (wal, done) = (role.wal.clone(), role.done.clone());
+        std::thread::Builder::new().name("wal".into()).spawn(move || run(&wal, &receiver, &done, &inbox, &metrics))?;
+        Ok(role)
+    }
+
+    /// Makes it durable. With `inline` and an idle thread this call does it and returns true; else the thread does, and reports
+    /// `Persisted` itself.
+    ///
+    /// # Errors
+    /// The log failed; the process must end.
+    pub fn persist(
+        &mut self,
+        number: u64,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        inline: bool,
+    ) -> Result<bool, Fatal> {
+        if inline && self.is_idle() {
+            append(&self.wal, &self.inbox, &self.metrics, hard_state, &entries, None)?;
+            return Ok(true);
+        }
+        self.handed = number;
+        let job = Job { number, hard_state, entries };
+        self.jobs.send(job).map_err(|_| Fatal::Role("the WAL's thread has ended".into()))?;
+        Ok(false)
+    }
+
+    /// Makes a snapshot's marker durable, after everything that was handed over before.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn persist_marker(
+        &mut self,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+        marker: &SnapshotMarker,
+    ) -> Result<(), Fatal> {
+        self.wait_idle();
+        append(&self.wal, &self.inbox, &self.metrics, hard_state, entries, Some(marker))?;
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.done.load(Ordering::Acquire) >= self.handed
+    }
+
+    /// Waits until everything that was handed over is durable.
+    pub fn wait_idle(&self) {
+        while !self.is_idle() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Writes the commit index behind the log without a sync: what tells a restarted process what it may have answered.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn hint_commit(&mut self, commit: Index) -> Result<(), Fatal> {
+        if self.is_idle() {
+            lock(&self.wal).hint_commit(commit)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the log below `below` (whole segments); returns the first entry that is left.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn cut(&mut self, below: Index) -> Result<Index, Fatal> {
+        let mut wal = lock(&self.wal);
+        wal.cut(below)?;
+        Ok(wal.reader().first_index())
+    }
+}
+
+fn run(wal: &Mutex<Wal>, jobs: &Receiver<Job>, done: &AtomicU64, inbox: &Inbox, metrics: &Metrics) {
+    let mut held = None;
+    loop {
+        let Some(mut job) = held.take().or_else(|| jobs.recv().ok()) else { return };
+        gather(&mut job, jobs, &mut held);
+        if let Err(error) = append(wal, inbox, metrics, job.hard_state, &job.entries, None) {
+            inbox.push(Input::Failed(error.to_string()));
+            return;
+        }
+        done.store(job.number, Ordering::Release);
+        inbox.push(Input::Event(Event::Persisted { number: job.number }));
+    }
+}
+
+/// Adds what waits to the job. Entries that replace a suffix of it begin a group of their own.
+fn gather(job: &mut Job, jobs: &Receiver<Job>, held: &mut Option<Job>) {
+    let mut bytes: usize = job.entries.iter().map(|entry| entry.data.len()).sum();
+    while bytes < GROUP_BYTES_MAX
+        && let Ok(next) = jobs.try_recv()
+    {
+        let follows = match (job.entries.last(), next.entries.first()) {
+            (Some(last), Some(first)) => first.index == last.index + 1,
+            _ => true,
+        };
+        if !follows {
+            *held = Some(next);
+            return;
+        }
+        bytes += next.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        job.number = next.number;
+        job.hard_state = next.hard_state.or(job.hard_state);
+        job.entries.extend(next.entries);
+    }
+}

@@ -1,0 +1,284 @@
+//! The driver's thread: takes what happened out of the inbox, lets `core/node` decide, and performs the effects.
+//!
+//! It also applies: with one batch waiting that saves two hand-offs a put. The log is synced on this thread while this member is the
+//! only one, and on the WAL's thread (`log_role`) when there are peers, so that ticks and sends never wait for a disk.
+//!
+//! Invariant: an answer leaves after its batch is in the database, and the log that holds it is durable on a majority.
+
+mod apply;
+mod flush;
+mod install;
+mod log_role;
+mod publish;
+mod space;
+
+pub use flush::Flusher;
+pub use log_role::LogRole;
+pub use space::load_unreclaimed;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quorate_core::apply::Machine;
+use quorate_core::log::MemberId;
+use quorate_core::node::{Effect, Event, Node, Status as NodeStatus};
+use quorate_core::replica::Role;
+
+use crate::backend::Backend;
+use crate::inbox::{Input, Inspection};
+use crate::peer::Snapshots;
+use crate::store::Inner;
+use crate::waiters::Confirmed;
+
+/// How long a stopping leader waits for another to take over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The member cannot go on; the process ends with this text, and recovers from what is durable when it is started again.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error(transparent)]
+    Apply(#[from] quorate_core::apply::Error),
+    #[error(transparent)]
+    Backend(#[from] quorate_core::backend::Error),
+    #[error(transparent)]
+    Wal(#[from] crate::wal::Error),
+    #[error(transparent)]
+    Install(#[from] crate::snapshot::Error),
+    #[error("{0}")]
+    Role(String),
+}
+
+/// How the driver ended.
+#[derive(Debug)]
+pub enum Ended {
+    Stopped,
+    /// This member was removed from the configuration.
+    Removed,
+    Failed(Fatal),
+}
+
+/// Everything the thread owns.
+pub struct Driver {
+    pub inner: Arc<Inner>,
+    pub node: Node,
+    pub machine: Machine,
+    pub backend: Arc<Backend>,
+    pub log: LogRole,
+    pub flusher: Flusher,
+    pub snapshots: Snapshots,
+    pub heartbeat: Duration,
+    pub warning_apply: Duration,
+}
+
+/// What one run of the loop carries along.
+struct Running {
+    driver: Driver,
+    /// What effects reported, to be taken in the next turn.
+    events: Vec<Event>,
+    read_token: u64,
+    published: Option<NodeStatus>,
+    leader_lost: Option<Instant>,
+    /// Since when this member is out of the configuration.
+    removed_at: Option<Instant>,
+    stopping: Option<Instant>,
+    no_space_proposed: Option<Instant>,
+    /// Something that is published changed although no index moved.
+    changes: u64,
+    /// The compact revision up to which everything is swept.
+    swept: Option<i64>,
+}
+
+impl Driver {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(self) -> std::io::Result<JoinHandle<Ended>> {
+        std::thread::Builder::new().name("driver".into()).spawn(move || {
+            let inner = self.inner.clone();
+            let mut running = Running {
+                driver: self,
+                events: Vec::new(),
+                read_token: 0,
+                published: None,
+                leader_lost: None,
+                removed_at: None,
+                stopping: None,
+                no_space_proposed: None,
+                changes: 0,
+                swept: None,
+            };
+            let ended = running.run().unwrap_or_else(Ended::Failed);
+            inner.inbox.close();
+            if !matches!(ended, Ended::Failed(_))
+                && let Err(error) = running.driver.close()
+            {
+                return Ended::Failed(error);
+            }
+            ended
+        })
+    }
+
+    /// Leaves everything durable.
+    fn close(&mut self) -> Result<(), Fatal> {
+        self.log.wait_idle();
+        self.backend.flush()?;
+        Ok(())
+    }
+}
+
+impl Running {
+    fn run(&mut self) -> Result<Ended, Fatal> {
+        self.driver.inner.peers.update(self.driver.machine.membership());
+        // The committed tail is replayed before the first tick.
+        self.turn()?;
+        let mut next_tick = Instant::now() + self.driver.heartbeat;
+        loop {
+            let drained = self.driver.inner.inbox.drain(self.deadline(next_tick), self.read_token);
+            for input in drained.items {
+                self.take(input)?;
+            }
+            if drained.read_token != self.read_token {
+                self.read_token = drained.read_token;
+                self.events.push(Event::Read { token: self.read_token });
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.events.push(Event::Tick);
+                // Ticks that were missed are not made up for: a pause must not look like a silent leader.
+                next_tick = (next_tick + self.driver.heartbeat).max(now);
+                self.every_tick()?;
+            }
+            self.turn()?;
+            if let Some(ended) = self.ended() {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Without reported events it sleeps to the next tick.
+    fn deadline(&self, next_tick: Instant) -> Instant {
+        if self.events.is_empty() { next_tick } else { Instant::now() }
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), Fatal> {
+        match input {
+            Input::Event(event) => self.events.push(event),
+            Input::Flushed { applied } => self.flushed(applied)?,
+            Input::DiskFull => self.disk_full(),
+            Input::Failed(reason) => return Err(Fatal::Role(reason)),
+            Input::Inspect(reply) => {
+                let inspection = Inspection {
+                    membership: self.driver.machine.membership().clone(),
+                    progress: self.driver.node.progress(),
+                    last_index: self.driver.node.last_index(),
+                };
+                // The asker may have gone.
+                let _ = reply.send(inspection);
+            }
+            Input::SweepAll(done) => self.sweep_all(done)?,
+            Input::Reclaimed { bytes, done } => self.reclaimed(bytes, done)?,
+            Input::Stop => self.stop(),
+        }
+        Ok(())
+    }
+
+    /// Lets the node decide until nothing is left to do now.
+    fn turn(&mut self) -> Result<(), Fatal> {
+        loop {
+            let events = std::mem::take(&mut self.events);
+            let mut effects: VecDeque<Effect> = self.driver.node.turn(events).into();
+            while let Some(effect) = effects.pop_front() {
+                self.perform(effect)?;
+            }
+            if self.events.is_empty() {
+                break;
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Fatal> {
+        let inner = self.driver.inner.clone();
+        match effect {
+            Effect::Send(message) => match message.snapshot() {
+                Some(_) => self.driver.snapshots.send(message),
+                None => inner.peers.send(message),
+            },
+            Effect::Forward { to, sequence, term, proposals } => inner.peers.forward(to, sequence, term, proposals),
+            Effect::Refuse { to, proposals } => inner.peers.refuse(to, proposals),
+            Effect::Persist { number, hard_state, entries, snapshot } => {
+                match snapshot {
+                    Some(meta) => self.install(meta, hard_state, &entries)?,
+                    None => {
+                        let inline = self.driver.node.status().sole_voter;
+                        if !self.driver.log.persist(number, hard_state, entries, inline)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                self.events.push(Event::Persisted { number });
+            }
+            Effect::Apply(entries) => self.apply(entries)?,
+            Effect::ApplyChange { entry, payload } => self.apply_change(entry, payload)?,
+            Effect::ReadReady { token, index, term, leads } => {
+                let applied = self.driver.node.status().applied;
+                inner.reads.confirm(token, index, applied, Confirmed { term, leads });
+            }
+            Effect::Overloaded(id) => {
+                inner.proposals.refuse(id.counter, quorate_api::Error::RequestTooManyRequests);
+            }
+            Effect::BuildSnapshot => self.driver.snapshots.build(self.driver.backend.clone()),
+        }
+        Ok(())
+    }
+
+    /// Begins to stop: another voter takes over first, if there is one.
+    fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(Instant::now());
+        if let Some(to) = self.successor() {
+            self.events.push(Event::Transfer { to });
+        }
+    }
+
+    /// The most caught-up other voter, when this member leads.
+    fn successor(&self) -> Option<MemberId> {
+        let this = self.driver.inner.identity.member_id;
+        let membership = self.driver.machine.membership();
+        let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
+        self.driver
+            .node
+            .progress()
+            .into_iter()
+            .filter(|progress| progress.id != this && progress.recently_active && voter(progress.id))
+            .max_by_key(|progress| progress.match_index)
+            .map(|progress| progress.id)
+    }
+
+    /// The log cannot grow: somebody with a disk should lead.
+    fn disk_full(&mut self) {
+        tracing::error!("the WAL's disk is full; free space or grow the volume, the member goes on when it can write");
+        if let Some(to) = self.successor() {
+            self.events.push(Event::Transfer { to });
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        if let Some(since) = self.stopping {
+            let leads = self.driver.node.status().role == Role::Leader;
+            let waits = leads && self.successor().is_some() && since.elapsed() < HAND_OVER_TIMEOUT;
+            if !waits {
+                return Some(Ended::Stopped);
+            }
+        }
+        // A removed member stays a moment, so that the others hear of the commit from it (etcd waits a second too).
+        let removed = self.removed_at.is_some_and(|since| since.elapsed() >= Duration::from_secs(1));
+        (removed || *self.driver.inner.peers.local().removed.borrow()).then_some(Ended::Removed)
+    }
+}

@@ -1,0 +1,94 @@
+//! Space: the paced sweep behind a compaction, and what this member has not reclaimed yet.
+//!
+//! `dbSizeInUse` is replicated; `dbSize` adds what is compacted but still on this member's disk, so a compaction alone does not lower
+//! it and a defragmentation does, as users of etcd expect.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use quorate_core::backend::{Family, View, WriteBatch};
+use quorate_core::mvcc;
+use tokio::sync::oneshot;
+
+use super::{Fatal, Running};
+use crate::backend::Backend;
+
+/// Log rows that one step of the sweep looks at between two ticks; a step takes a few milliseconds.
+const SWEEP_ROWS: usize = 2_000;
+/// Where the unreclaimed bytes stand among the database's meta rows.
+const UNRECLAIMED_ROW: &[u8] = b"unreclaimed";
+
+/// What was not reclaimed when the database was last written.
+///
+/// # Errors
+/// The database's.
+pub fn load_unreclaimed(backend: &Backend) -> Result<u64, quorate_core::backend::Error> {
+    let row = backend.live().get(Family::Meta, UNRECLAIMED_ROW)?;
+    Ok(row.and_then(|row| row.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
+}
+
+impl Running {
+    /// A compaction in this batch turned logical bytes into unreclaimed ones.
+    pub(super) fn note_compaction(&mut self, compact_revision: i64, batch: &mut WriteBatch) {
+        let inner = &self.driver.inner;
+        let before = inner.status.load();
+        if compact_revision <= before.compact_revision {
+            return;
+        }
+        let freed = before.db_size_in_use.saturating_sub(self.driver.machine.size_in_use_bytes());
+        let bytes = inner.unreclaimed.fetch_add(freed, Ordering::Relaxed) + freed;
+        batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&bytes.to_be_bytes()));
+    }
+
+    /// One paced step, while there is something to sweep.
+    pub(super) fn sweep(&mut self) -> Result<(), Fatal> {
+        let state = self.driver.machine.state();
+        if state.compact_revision < 0 || self.swept == Some(state.compact_revision) {
+            return Ok(());
+        }
+        if self.sweep_step()? {
+            self.swept = Some(state.compact_revision);
+        }
+        Ok(())
+    }
+
+    /// Returns whether everything is swept.
+    fn sweep_step(&mut self) -> Result<bool, Fatal> {
+        let driver = &self.driver;
+        let view = driver.backend.live();
+        let state = driver.machine.state();
+        let position = mvcc::Position::load(&view).map_err(quorate_core::apply::Error::from)?;
+        if position.is_done(&state) {
+            return Ok(true);
+        }
+        let step = mvcc::sweep(&view, &state, position, SWEEP_ROWS).map_err(quorate_core::apply::Error::from)?;
+        driver.backend.write(&step.batch)?;
+        Ok(step.done)
+    }
+
+    pub(super) fn sweep_all(&mut self, done: oneshot::Sender<u64>) -> Result<(), Fatal> {
+        let state = self.driver.machine.state();
+        if state.compact_revision >= 0 && self.swept != Some(state.compact_revision) {
+            if self.sweep_step()? {
+                self.swept = Some(state.compact_revision);
+            } else {
+                // One step a turn, so that a defragmentation delays nobody.
+                self.driver.inner.inbox.push(crate::inbox::Input::SweepAll(done));
+                return Ok(());
+            }
+        }
+        let _ = done.send(self.driver.inner.unreclaimed.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    pub(super) fn reclaimed(&mut self, bytes: u64, done: oneshot::Sender<()>) -> Result<(), Fatal> {
+        let left = self.driver.inner.unreclaimed.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.driver.inner.unreclaimed.store(left, Ordering::Relaxed);
+        let mut batch = WriteBatch::default();
+        batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&left.to_be_bytes()));
+        self.driver.backend.write(&batch)?;
+        self.publish_applied(self.driver.node.status().applied);
+        let _ = done.send(());
+        Ok(())
+    }
+}

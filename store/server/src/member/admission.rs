@@ -1,0 +1,276 @@
+//! The member before and beside raft: its phase, and how an empty directory becomes a member's. One place for the rules of disk
+//! identity: an empty disk is never admitted under the id of a member that was added with another.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use quorate_core::membership;
+use tokio::sync::watch;
+
+use super::Error;
+use crate::config::{AdminAccess, Config};
+use crate::directory::{self, Directory, Identity, Origin, Owner, Seed, Tombstone};
+use crate::logging;
+use crate::store::Store;
+use crate::tls::Plane;
+
+/// How far the member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Awaiting,
+    Starting,
+    Running,
+    Removed,
+    Fenced,
+}
+
+/// Why a founding, an admission or an adoption is refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("this directory has disk id {actual}, the request is for {expected}: it was meant for another disk")]
+    Disk { expected: String, actual: String },
+    #[error("cluster id {actual:x} would be founded, the latch expects {expected:x}: owner, name or peer URLs differ")]
+    ClusterId { expected: u64, actual: u64 },
+    #[error("the given configuration has no member {0:x}")]
+    NotInConfiguration(u64),
+    #[error(
+        "member {member:x} was added with disk {added}, this directory is disk {actual}: add this disk as a new learner"
+    )]
+    OtherDisk { member: u64, added: String, actual: String },
+    #[error("this directory holds no cluster to adopt")]
+    Empty,
+    #[error(transparent)]
+    Directory(#[from] directory::Error),
+}
+
+/// What the Admin service and the life of the member share.
+pub struct Admission {
+    directory: Directory,
+    pub log: logging::Handle,
+    /// What the operator must present without certificates.
+    token: Option<String>,
+    bound: watch::Sender<bool>,
+    store: ArcSwapOption<Store>,
+    /// One founding or admission at a time.
+    binding: Mutex<()>,
+    member_name: String,
+    planes: Planes,
+}
+
+/// TLS of the listeners; `None` without TLS.
+#[derive(Clone)]
+pub struct Planes {
+    pub client: Option<Plane>,
+    pub peer: Option<Plane>,
+}
+
+impl Admission {
+    /// # Errors
+    /// The admin token's file or a TLS file cannot be used.
+    pub fn new(directory: Directory, config: &Config, log: logging::Handle) -> Result<Admission, Error> {
+        let token = match config.admin.as_ref().map(|admin| &admin.access) {
+            Some(AdminAccess::Token { file, .. }) => {
+                let text = std::fs::read_to_string(file);
+                Some(text.map_err(|source| Error::Token { path: file.clone(), source })?.trim().to_owned())
+            }
+            _ => None,
+        };
+        let load = |files: &Option<crate::config::tls::Files>, alpn: &[&str]| -> Result<Option<Plane>, Error> {
+            Ok(files.as_ref().map(|files| Plane::load(files, alpn)).transpose()?)
+        };
+        let planes =
+            Planes { client: load(&config.client_tls, &["h2", "http/1.1"])?, peer: load(&config.peer_tls, &[])? };
+        Ok(Admission {
+            directory,
+            log,
+            token,
+            bound: watch::Sender::new(false),
+            store: ArcSwapOption::empty(),
+            binding: Mutex::default(),
+            member_name: config.name.clone(),
+            planes,
+        })
+    }
+
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub fn member_name(&self) -> &str {
+        &self.member_name
+    }
+
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    pub fn planes(&self) -> &Planes {
+        &self.planes
+    }
+
+    /// The running store; `None` before raft runs.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.load_full()
+    }
+
+    pub fn set_store(&self, store: Store) {
+        self.store.store(Some(Arc::new(store)));
+    }
+
+    pub fn phase(&self) -> Phase {
+        let member = self.directory.member();
+        if member.tombstone.is_some() {
+            Phase::Removed
+        } else if member.is_fenced() {
+            Phase::Fenced
+        } else if member.identity.is_none() {
+            Phase::Awaiting
+        } else if self.store.load().is_some() {
+            Phase::Running
+        } else {
+            Phase::Starting
+        }
+    }
+
+    /// Waits until raft may run on this directory: bound to a cluster, not removed, not fenced.
+    pub async fn bound(&self) {
+        let mut bound = self.bound.subscribe();
+        loop {
+            if self.phase() == Phase::Starting {
+                return;
+            }
+            // The sender lives as long as this does.
+            if bound.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn changed(&self) {
+        self.bound.send_modify(|value| *value = !*value);
+    }
+
+    fn check_disk(&self, expected: &str) -> Result<String, Refused> {
+        let actual = self.directory.member().disk_id;
+        if expected == actual { Ok(actual) } else { Err(Refused::Disk { expected: expected.to_owned(), actual }) }
+    }
+
+    /// Founds a cluster of this one member. Asked again with the same content it answers the same.
+    ///
+    /// # Errors
+    /// Another disk, another cluster id than expected, or a directory that belongs to a cluster already.
+    pub fn found(
+        &self,
+        owner: Owner,
+        name: &str,
+        peer_urls: Vec<String>,
+        expected_cluster_id: u64,
+        disk_id: &str,
+    ) -> Result<Identity, Refused> {
+        let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        let disk_id = self.check_disk(disk_id)?;
+        let token = owner.uid.clone();
+        let members = [(name.to_owned(), peer_urls, disk_id)];
+        let founding = membership::founding(&members, &token);
+        if founding.cluster_id != expected_cluster_id {
+            return Err(Refused::ClusterId { expected: expected_cluster_id, actual: founding.cluster_id });
+        }
+        let identity = bind_founded(&self.directory, &members, &token, name, Some(owner))?;
+        self.changed();
+        Ok(identity)
+    }
+
+    /// Makes this directory that of a member which the cluster has added with this very disk.
+    ///
+    /// # Errors
+    /// Another disk, a configuration without the member, or a directory that belongs to a cluster already.
+    pub fn admit(
+        &self,
+        owner: Owner,
+        member_id: u64,
+        cluster_id: u64,
+        members: Vec<Seed>,
+        disk_id: &str,
+    ) -> Result<(), Refused> {
+        let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        let actual = self.check_disk(disk_id)?;
+        let own = members.iter().find(|seed| seed.id == member_id).ok_or(Refused::NotInConfiguration(member_id))?;
+        if own.disk_id != actual {
+            return Err(Refused::OtherDisk { member: member_id, added: own.disk_id.clone(), actual });
+        }
+        let identity = Identity { cluster_id, member_id, name: self.member_name.clone() };
+        let admission = directory::Admission { origin: Origin::Admitted, members };
+        self.directory.bind(&identity, admission, Some(owner))?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Gives the directory to another owner: the custom resource was deleted and created again over retained volumes.
+    ///
+    /// # Errors
+    /// No cluster, or another one than the caller means.
+    pub fn adopt(&self, cluster_id: u64, owner: Owner) -> Result<(), Refused> {
+        let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.directory.member().identity.is_none() {
+            return Err(Refused::Empty);
+        }
+        self.directory.check_cluster(cluster_id)?;
+        self.directory.update(|member| {
+            member.owner = Some(owner);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Writes the tombstone: this member was removed.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn bury(&self) -> Result<(), directory::Error> {
+        let member = self.directory.member();
+        let Some(identity) = member.identity else { return Ok(()) };
+        let index = self.store().map_or(0, |store| store.membership().index());
+        tracing::warn!("this member was removed; its directory is kept, and will not run raft again");
+        self.directory.bury(Tombstone {
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
+            index,
+            unix_seconds: unix_seconds(),
+        })
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Binds a directory to the cluster that these members found under a token.
+///
+/// # Errors
+/// The directory belongs to another cluster or member.
+pub fn bind_founded(
+    directory: &Directory,
+    members: &[(String, Vec<String>, String)],
+    token: &str,
+    name: &str,
+    owner: Option<Owner>,
+) -> Result<Identity, directory::Error> {
+    let founding = membership::founding(members, token);
+    let own = founding.by_name(name).expect("the caller found itself among the members");
+    let identity = Identity { cluster_id: founding.cluster_id, member_id: own.id, name: name.to_owned() };
+    let seeds = founding
+        .members
+        .iter()
+        .map(|member| Seed {
+            id: member.id,
+            name: member.name.clone(),
+            peer_urls: member.peer_urls.clone(),
+            learner: false,
+            disk_id: member.disk_id.clone(),
+        })
+        .collect();
+    directory.bind(&identity, directory::Admission { origin: Origin::Founded, members: seeds }, owner)?;
+    Ok(identity)
+}

@@ -1,0 +1,131 @@
+//! The life of a member: open the directory, found or wait to be admitted, run, serve, stop. Everything is wired together here and
+//! nowhere else.
+
+mod admission;
+mod open;
+mod ready;
+mod serve;
+
+pub use admission::{Admission, Phase, Planes, Refused, unix_seconds};
+pub use open::{Opened, database_options, open};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Founding};
+use crate::directory::{self, Directory};
+use crate::driver::{Ended, Fatal};
+use crate::{listen, logging, tls};
+
+/// Why a member cannot start or go on; each text names file or flag and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Directory(#[from] directory::Error),
+    #[error(transparent)]
+    Start(#[from] crate::snapshot::StartError),
+    #[error(transparent)]
+    Store(#[from] quorate_core::backend::Error),
+    #[error(transparent)]
+    Wal(#[from] crate::wal::Error),
+    #[error(transparent)]
+    State(#[from] quorate_core::apply::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    #[error("cannot listen for peers on {url}: {source}")]
+    PeerListen { url: String, source: std::io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error("cannot wait for signals: {0}")]
+    Signal(std::io::Error),
+    #[error("--initial-cluster has no member named {name:?}: give it one, or set --name")]
+    NotInitial { name: String },
+    #[error("--initial-cluster has {given} for {name:?} but missing from --initial-advertise-peer-urls={advertised}")]
+    PeerUrls { name: String, given: String, advertised: String },
+    #[error(
+        "--initial-cluster-state=existing on the empty directory {}: a member that joins is started with --initial-cluster-state=await and admitted by the operator or `quoratectl`", .path.display()
+    )]
+    Existing { path: PathBuf },
+    #[error("the admin token file {}: {source}", .path.display())]
+    Token { path: PathBuf, source: std::io::Error },
+    #[error("this member stopped: {0}")]
+    Fatal(#[from] Fatal),
+    #[error("{0}")]
+    Panicked(&'static str),
+}
+
+/// Runs a member until it is told to stop, is removed, or fails.
+///
+/// # Errors
+/// Why it cannot start or go on.
+pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
+    let directory = Directory::open(&config.data_dir, config.wal_dir.as_deref())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let admission = Arc::new(Admission::new(directory.clone(), &config, log)?);
+    let early = serve::Early::start(&config, &admission).await?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(stop);
+    found_by_flags(&config, &directory)?;
+    tokio::select! {
+        () = admission.bound() => {}
+        () = &mut stop => {
+            early.stop().await;
+            return Ok(());
+        }
+    }
+    let opened = open(&config, &directory)?;
+    let running = serve::Running::start(&config, opened, &admission, early.metrics().clone()).await?;
+    tokio::select! {
+        () = running.ended() => {}
+        () = &mut stop => {}
+    }
+    let ended = running.stop().await?;
+    early.stop().await;
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::Removed => admission.bury().map_err(Error::from),
+        Ended::Failed(fatal) => Err(fatal.into()),
+    }
+}
+
+/// Binds an empty directory to the cluster that the flags describe; a directory with data ignores them but for the check that they
+/// mean the same cluster.
+fn found_by_flags(config: &Config, directory: &Directory) -> Result<(), Error> {
+    let Founding::New { members, token } = &config.founding else {
+        if matches!(config.founding, Founding::Existing { .. }) && directory.member().identity.is_none() {
+            return Err(Error::Existing { path: config.data_dir.clone() });
+        }
+        return Ok(());
+    };
+    if directory.member().identity.is_some() {
+        return Ok(());
+    }
+    let own = members.iter().find(|member| member.name == config.name);
+    let own = own.ok_or_else(|| Error::NotInitial { name: config.name.clone() })?;
+    let mut advertised = config.advertise_peer_urls.clone();
+    advertised.sort();
+    if own.peer_urls != advertised {
+        let join = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        return Err(Error::PeerUrls {
+            name: config.name.clone(),
+            given: join(&own.peer_urls),
+            advertised: join(&advertised),
+        });
+    }
+    let named: Vec<_> = members
+        .iter()
+        .map(|member| (member.name.clone(), member.peer_urls.iter().map(ToString::to_string).collect(), String::new()))
+        .collect();
+    admission::bind_founded(directory, &named, token, &config.name, None)?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Opens what is on disk: the database, the log, and the state machine that they give. Founding writes the log's first entries.
+
+use std::sync::Arc;
+
+use quorate_core::apply::Machine;
+use quorate_core::log::{Entry, EntryKind, HardState, Index};
+use quorate_core::membership::{Change, Member, Membership, Proposed};
+use quorate_core::node::Node;
+use quorate_core::replica::{self, LogReadError, LogReader, Start, Timing};
+use quorate_core::wal_format::Group;
+
+use super::Error;
+use crate::backend::{self, Backend};
+use crate::config::Config;
+use crate::directory::{Directory, Origin, Seed};
+use crate::snapshot::Storage;
+use crate::store::Identity;
+use crate::wal::{self, Wal, WalReader};
+
+/// Term of the entries that found a cluster (etcd's).
+const FOUNDING_TERM: u64 = 1;
+
+/// A member that is ready to run.
+pub struct Opened {
+    pub directory: Directory,
+    pub identity: Identity,
+    pub backend: Arc<Backend>,
+    pub wal: Wal,
+    pub machine: Machine,
+    pub node: Node,
+    /// The configuration to find peers by: applied, or as founded or admitted while nothing is applied.
+    pub membership: Membership,
+    /// Nobody is served before this is applied: this member may have answered up to here.
+    pub serve_from: Index,
+}
+
+/// Reads the log for raft.
+struct Reader(WalReader);
+
+impl LogReader for Reader {
+    fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<Entry>, LogReadError> {
+        let failed = |error: wal::ReadError| LogReadError { low, high, reason: error.to_string() };
+        self.0.entries(low, high, bytes_max).map_err(failed)
+    }
+
+    fn term(&self, index: Index) -> Result<u64, LogReadError> {
+        let missing = || LogReadError { low: index, high: index + 1, reason: "not in the log".to_owned() };
+        self.0.term(index).ok_or_else(missing)
+    }
+}
+
+/// Opens a directory that is bound to a cluster.
+///
+/// # Errors
+/// What is on disk must not be used; the text names the remedy.
+pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
+    let member = directory.member();
+    let bound = member.identity.expect("a member is opened after it was founded or admitted");
+    let admission = member.admission.expect("it stands beside the identity");
+    let options = wal::Options { fsync: !config.unsafe_no_fsync, ..wal::Options::new(directory.disk_id()?) };
+    let Storage { backend, mut wal, recovered } = Storage::open(directory, database_options(), options)?;
+    if recovered.last_group == 0 {
+        begin_log(&mut wal, admission.origin, &admission.members)?;
+        directory.note_log_begun()?;
+    }
+    let machine = Machine::open(&backend.live())?;
+    let reader = wal.reader();
+    let truncated = reader.first_index() - 1;
+    let start = Start {
+        id: bound.member_id,
+        hard_state: HardState { commit: wal.commit(), ..wal.hard_state() },
+        conf_state: machine.conf_state(),
+        applied: machine.applied().index,
+        truncated: (truncated, reader.term(truncated).unwrap_or(0)),
+        last_index: reader.last_index(),
+        seed: rand::random(),
+        timing: timing(config, &member.timers),
+    };
+    let serve_from = recovered.hinted_commit.max(wal.commit()).min(reader.last_index());
+    let node = Node::new(start, member.boot, Box::new(Reader(reader)));
+    let membership = match machine.applied().index {
+        0 => seeds(&admission.members),
+        _ => machine.membership().clone(),
+    };
+    let identity =
+        Identity { cluster_id: bound.cluster_id, member_id: bound.member_id, name: bound.name, boot: member.boot };
+    let backend = Arc::new(backend);
+    Ok(Opened { directory: directory.clone(), identity, backend, wal, machine, node, membership, serve_from })
+}
+
+fn timing(config: &Config, pushed: &Option<crate::directory::Setting<crate::directory::Timers>>) -> Timing {
+    let (heartbeat, election) = match pushed {
+        Some(setting) => (setting.value.heartbeat_milliseconds, setting.value.election_milliseconds),
+        None => (millis(config.heartbeat), millis(config.election)),
+    };
+    let ticks = usize::try_from(election / heartbeat.max(1)).unwrap_or(usize::MAX);
+    Timing { election_ticks: ticks.max(2), pre_vote: config.pre_vote }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn seeds(members: &[Seed]) -> Membership {
+    let mut membership = Membership::default();
+    for (index, seed) in (1..).zip(members) {
+        membership.apply(index, Change::AddVoter(member_of(seed)));
+    }
+    membership
+}
+
+fn member_of(seed: &Seed) -> Member {
+    let Seed { id, name, peer_urls, learner, disk_id } = seed.clone();
+    Member { id, name, peer_urls, learner, disk_id, ..Default::default() }
+}
+
+/// Writes the first group: the members of a founded cluster as committed entries of term 1, or nothing for one that joins.
+fn begin_log(wal: &mut Wal, origin: Origin, members: &[Seed]) -> Result<(), Error> {
+    let founded = match origin {
+        Origin::Founded => members,
+        Origin::Admitted => &[],
+    };
+    let entries: Vec<Entry> = (1..)
+        .zip(founded)
+        .map(|(index, seed)| {
+            let change = Change::AddVoter(member_of(seed));
+            let proposed = Proposed { id: Default::default(), change, expected_index: None, learners_max: 0 };
+            let data = replica::founding_entry_data(&proposed.change, proposed.encode());
+            Entry { index, term: FOUNDING_TERM, kind: EntryKind::Membership, data }
+        })
+        .collect();
+    let commit = entries.len() as u64;
+    let term = if entries.is_empty() { 0 } else { FOUNDING_TERM };
+    let hard_state = Some(HardState { term, vote: 0, commit });
+    let number = wal.last_group() + 1;
+    wal.append(Group { number, commit, hard_state, entries: &entries, marker: None })?;
+    Ok(())
+}
+
+/// The memory and threads that the database gets.
+pub fn database_options() -> backend::Options {
+    backend::Options::default()
+}

@@ -1,0 +1,184 @@
+//! Accepts peers' connections, checks who they are, and hands their frames on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use quorate_core::log::MemberId;
+use quorate_core::node::Event;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+use super::frame::FRAME_BYTES_MAX;
+use super::handshake::{self, Channel, Hello};
+use super::{Call, Frame, Local, Peers, Reply, Stream};
+use crate::inbox::Input;
+
+/// TLS and the handshake must be through by then.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// While the driver is behind, a reader looks again this often; TCP holds the peer back meanwhile.
+const BEHIND_PAUSE: Duration = Duration::from_millis(1);
+
+/// A call of another member, to be answered.
+pub struct IncomingCall {
+    pub from: MemberId,
+    pub call: Call,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// A snapshot that another member wants to send.
+pub struct IncomingSnapshot {
+    pub from: MemberId,
+    pub stream: Stream,
+}
+
+/// Accepts peers on one listener until it is dropped. `tls` says whether the listener's URL is https.
+pub async fn serve(
+    listener: TcpListener,
+    tls: bool,
+    peers: Peers,
+    calls: mpsc::Sender<IncomingCall>,
+    snapshots: mpsc::Sender<IncomingSnapshot>,
+) {
+    loop {
+        let (tcp, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors: connections that end make room.
+                tracing::warn!(%error, "cannot accept a peer's connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (peers, calls, snapshots) = (peers.clone(), calls.clone(), snapshots.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection(tcp, tls, &peers, calls, snapshots).await {
+                tracing::warn!(%remote, %error, "a peer's connection ended");
+            }
+        });
+    }
+}
+
+async fn connection(
+    tcp: TcpStream,
+    tls: bool,
+    peers: &Peers,
+    calls: mpsc::Sender<IncomingCall>,
+    snapshots: mpsc::Sender<IncomingSnapshot>,
+) -> Result<(), handshake::Error> {
+    tcp.set_nodelay(true)?;
+    let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(tcp, tls, peers.local())).await;
+    let (stream, hello) = greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    match hello.channel {
+        Channel::Frames => read_frames(stream, hello, peers, calls).await,
+        Channel::Snapshot => {
+            let _ = snapshots.send(IncomingSnapshot { from: hello.from, stream }).await;
+            Ok(())
+        }
+    }
+}
+
+async fn greet(tcp: TcpStream, tls: bool, local: &Arc<Local>) -> Result<(Stream, Hello), handshake::Error> {
+    let mut stream: Stream = match (&local.tls, tls) {
+        (Some(plane), true) => Box::new(TlsAcceptor::from(plane.server.clone()).accept(tcp).await?),
+        _ => Box::new(tcp),
+    };
+    let hello = handshake::receive(&mut stream).await?;
+    let level = u32::try_from(local.feature_level.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+    let refusal = hello.check(local.cluster_id, local.member_id, level, &local.membership.load()).err();
+    handshake::answer(&mut stream, refusal.as_ref()).await?;
+    match refusal {
+        None => Ok((stream, hello)),
+        Some(refusal) => Err(handshake::Error::Refused(refusal.to_string())),
+    }
+}
+
+async fn read_frames(
+    stream: Stream,
+    hello: Hello,
+    peers: &Peers,
+    calls: mpsc::Sender<IncomingCall>,
+) -> Result<(), handshake::Error> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let inbox = peers.local().inbox.clone();
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    loop {
+        let Some(body) = next_frame(&mut reader, &mut buffer).await? else { return Ok(()) };
+        while inbox.is_behind() {
+            tokio::time::sleep(BEHIND_PAUSE).await;
+        }
+        peers.links().update(hello.from, |link| link.received_bytes += body.len() as u64 + 4);
+        let frame = Frame::decode(body.freeze()).map_err(|error| handshake::Error::Refused(error.to_string()))?;
+        let event = match frame {
+            Frame::Raft(message) if message.from() != hello.from => {
+                return Err(handshake::Error::Malformed("it sends messages in another member's name"));
+            }
+            Frame::Raft(message) => Event::Message(message),
+            Frame::Forward { sequence, term, proposals } => {
+                Event::Forwarded { from: hello.from, boot: hello.boot, sequence, term, proposals }
+            }
+            Frame::Refused { proposals } => Event::Refused { proposals },
+            Frame::Call { number, call } => {
+                answer_call(peers.clone(), hello.from, number, call, &calls);
+                continue;
+            }
+            Frame::Reply { number, reply } => {
+                peers.replied(number, reply);
+                continue;
+            }
+            Frame::Ping { sent } => {
+                writer.write_u64(sent).await?;
+                writer.flush().await?;
+                continue;
+            }
+        };
+        if !inbox.push(Input::Event(event)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Hands the call on, and its reply back over the connection in the other direction.
+fn answer_call(peers: Peers, from: MemberId, number: u64, call: Call, calls: &mpsc::Sender<IncomingCall>) {
+    let (reply, answered) = oneshot::channel();
+    if calls.try_send(IncomingCall { from, call, reply }).is_err() {
+        let busy = Reply::Failed(quorate_api::Error::RequestTooManyRequests);
+        peers.queue(from, Frame::Reply { number, reply: busy });
+        return;
+    }
+    tokio::spawn(async move {
+        if let Ok(reply) = answered.await {
+            peers.queue(from, Frame::Reply { number, reply });
+        }
+    });
+}
+
+/// The next frame's body; `None` when the peer hung up between two frames.
+async fn next_frame(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    buffer: &mut BytesMut,
+) -> Result<Option<BytesMut>, io::Error> {
+    loop {
+        if buffer.len() >= 4 {
+            let length = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]) as usize;
+            if length > FRAME_BYTES_MAX {
+                return Err(io::Error::other(format!("a frame of {length} bytes, at most {FRAME_BYTES_MAX}")));
+            }
+            if buffer.len() >= 4 + length {
+                let mut frame = buffer.split_to(4 + length);
+                return Ok(Some(frame.split_off(4)));
+            }
+            buffer.reserve(4 + length - buffer.len());
+        }
+        if reader.read_buf(buffer).await? == 0 {
+            if buffer.is_empty() {
+                return Ok(None);
+            }
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

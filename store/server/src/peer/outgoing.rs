@@ -1,0 +1,154 @@
+//! Keeps one connection to a peer and writes its frames.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, BytesMut};
+use quorate_core::log::MemberId;
+use quorate_core::node::Event;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{self, connect};
+use super::handshake::{self, Channel};
+use super::{Frame, Links, Local, Stream};
+use crate::inbox::Input;
+
+/// Between two tries to connect.
+const RETRY: Duration = Duration::from_millis(100);
+/// How often the round trip is measured.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Frames are gathered into one write up to this many bytes.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// A failing peer is logged this often, not at every try.
+const LOG_EVERY: u32 = 100;
+
+/// Runs until the peer leaves the configuration.
+pub(super) async fn run(
+    local: Arc<Local>,
+    links: Arc<Links>,
+    id: MemberId,
+    urls: Vec<String>,
+    mut frames: mpsc::Receiver<Frame>,
+    gone: oneshot::Receiver<()>,
+) {
+    tokio::select! {
+        () = keep_connected(&local, &links, id, &urls, &mut frames) => {}
+        _ = gone => {}
+    }
+}
+
+async fn keep_connected(
+    local: &Local,
+    links: &Links,
+    id: MemberId,
+    urls: &[String],
+    frames: &mut mpsc::Receiver<Frame>,
+) {
+    let mut failures = 0;
+    for url in urls.iter().cycle() {
+        match connect(local, id, url, Channel::Frames).await {
+            Ok(stream) => {
+                failures = 0;
+                tracing::info!(remote = format!("{id:x}"), url, "established connection to peer");
+                links.update(id, |link| link.connected_since = Some(Instant::now()));
+                let ended = write_frames(stream, links, id, frames).await;
+                links.update(id, |link| link.connected_since = None);
+                local.inbox.push(Input::Event(Event::Unreachable { id }));
+                match ended {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(remote = format!("{id:x}"), %error, "lost connection to peer"),
+                }
+            }
+            Err(error) => {
+                if let connection::Error::Handshake(handshake::Error::Removed(_)) = error {
+                    let _ = local.removed.send(true);
+                }
+                if failures % LOG_EVERY == 0 {
+                    tracing::warn!(remote = format!("{id:x}"), url, %error, "cannot connect to peer");
+                }
+                failures += 1;
+                drop_waiting(local, id, frames);
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What waited while nobody was there is old; raft sends anew. Forwards were not sent, so they go back.
+fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Frame>) {
+    let mut raft = false;
+    while let Ok(frame) = frames.try_recv() {
+        match frame {
+            Frame::Forward { proposals, .. } => {
+                local.inbox.push(Input::Event(Event::Refused { proposals }));
+            }
+            Frame::Raft(message) => {
+                raft = true;
+                if message.snapshot().is_some() {
+                    local.inbox.push(Input::Event(Event::SnapshotSent { id, installed: false }));
+                }
+            }
+            _ => {}
+        }
+    }
+    if raft {
+        local.inbox.push(Input::Event(Event::Unreachable { id }));
+    }
+}
+
+/// Writes frames until the connection breaks (`Err`) or the queue is closed (`Ok`).
+async fn write_frames(
+    stream: Stream,
+    links: &Links,
+    id: MemberId,
+    frames: &mut mpsc::Receiver<Frame>,
+) -> Result<(), std::io::Error> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    // Answers to pings; they may come in parts.
+    let mut answers = BytesMut::with_capacity(64);
+    let mut ping = tokio::time::interval(PING_INTERVAL);
+    let began = Instant::now();
+    loop {
+        tokio::select! {
+            frame = frames.recv() => {
+                let Some(frame) = frame else { return Ok(()) };
+                put(&mut buffer, &frame);
+                while buffer.len() < WRITE_BYTES_MAX {
+                    let Ok(frame) = frames.try_recv() else { break };
+                    put(&mut buffer, &frame);
+                }
+            }
+            _ = ping.tick() => {
+                let sent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(0);
+                put(&mut buffer, &Frame::Ping { sent });
+            }
+            // The peer answers pings on this connection; reading also notices that it hung up.
+            read = reader.read_buf(&mut answers) => {
+                if read? == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                while answers.len() >= 8 {
+                    let now = began.elapsed().saturating_sub(Duration::from_nanos(answers.get_u64()));
+                    links.update(id, |link| {
+                        link.round_trip = if link.round_trip.is_zero() { now } else { (link.round_trip * 7 + now) / 8 };
+                    });
+                }
+                continue;
+            }
+        }
+        let bytes = buffer.len() as u64;
+        writer.write_all_buf(&mut buffer).await?;
+        writer.flush().await?;
+        links.update(id, |link| link.sent_bytes += bytes);
+    }
+}
+
+fn put(buffer: &mut BytesMut, frame: &Frame) {
+    let at = buffer.len();
+    buffer.put_u32(0);
+    frame.encode(buffer);
+    let length = u32::try_from(buffer.len() - at - 4).expect("frames are bounded far below 4 GiB");
+    buffer[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}

@@ -1,0 +1,399 @@
+//! `quorate.v1.Admin`: what the operator needs of a member, in every phase of its life. On a listener of its own, for a certificate of
+//! the operator's CA or a token; see `proto/quorate/v1/admin.proto` for the promises.
+
+use std::sync::Arc;
+
+use quorate_api::Error as ApiError;
+use quorate_api::admin::admin_server::Admin;
+use quorate_api::admin::{self, change_membership_request::Change as Wanted};
+use quorate_core::membership::{self, Change, Membership, Refused};
+use quorate_core::replica::Role;
+use tonic::{Request, Response, Status};
+
+use crate::directory::{self, Owner, Seed, Setting};
+use crate::member::{Admission, Phase, Planes, unix_seconds};
+use crate::store::{Limits, Store};
+use crate::version;
+
+/// The service; see the module.
+pub struct AdminService {
+    admission: Arc<Admission>,
+}
+
+impl AdminService {
+    pub fn new(admission: Arc<Admission>) -> AdminService {
+        AdminService { admission }
+    }
+
+    /// With a token configured, a call must carry it.
+    fn authorize<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(token) = self.admission.token() else { return Ok(()) };
+        let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let given = given.map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
+        let same = given.is_some_and(|given| equal_in_constant_time(given.as_bytes(), token.as_bytes()));
+        if same { Ok(()) } else { Err(Status::unauthenticated("the admin token is missing or wrong")) }
+    }
+
+    fn store(&self) -> Result<Arc<Store>, Status> {
+        let not_running = || Status::unavailable(format!("raft does not run: phase {:?}", self.admission.phase()));
+        self.admission.store().ok_or_else(not_running)
+    }
+}
+
+/// Takes as long for a wrong token as for the right one.
+fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+fn refused(error: crate::member::Refused) -> Status {
+    Status::failed_precondition(error.to_string())
+}
+
+fn disk(error: directory::Error) -> Status {
+    match error {
+        error @ (directory::Error::Stale { .. }
+        | directory::Error::NotRemoved { .. }
+        | directory::Error::OtherOwner { .. }) => Status::failed_precondition(error.to_string()),
+        error => Status::internal(error.to_string()),
+    }
+}
+
+fn configuration(cluster_id: u64, membership: &Membership) -> admin::Configuration {
+    admin::Configuration {
+        cluster_id,
+        index: membership.index(),
+        members: membership.members().map(membership::Member::to_message).collect(),
+    }
+}
+
+fn alarms(alarms: &[quorate_api::etcdserverpb::AlarmMember]) -> Vec<admin::Alarm> {
+    alarms
+        .iter()
+        .map(|alarm| admin::Alarm { member_id: alarm.member_id, r#type: alarm.alarm().as_str_name().to_owned() })
+        .collect()
+}
+
+fn wire_limits(limits: Limits) -> admin::Limits {
+    admin::Limits {
+        quota_bytes: limits.quota_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        request_bytes_max: limits.request_bytes_max as u64,
+        txn_ops_max: limits.txn_ops_max as u64,
+    }
+}
+
+/// Limits as pushed; 0 of the quota means etcd's default.
+pub fn parse_limits(limits: &directory::Limits) -> Limits {
+    const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
+    let quota_bytes = match limits.quota_bytes {
+        0 => Some(QUOTA_DEFAULT_BYTES),
+        bytes => u64::try_from(bytes).ok(),
+    };
+    Limits {
+        quota_bytes,
+        request_bytes_max: usize::try_from(limits.request_bytes_max).unwrap_or(usize::MAX),
+        txn_ops_max: usize::try_from(limits.txn_ops_max).unwrap_or(usize::MAX),
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn found(&self, request: Request<admin::FoundRequest>) -> Result<Response<admin::FoundResponse>, Status> {
+        self.authorize(&request)?;
+        let admin::FoundRequest { owner_uid, owner_name, member_name, peer_urls, expected_cluster_id, disk_id } =
+            request.into_inner();
+        let owner = Owner { uid: owner_uid, name: owner_name };
+        let admission = self.admission.clone();
+        let founded = blocking(move || admission.found(owner, &member_name, peer_urls, expected_cluster_id, &disk_id));
+        let identity = founded.await?.map_err(refused)?;
+        Ok(Response::new(admin::FoundResponse { cluster_id: identity.cluster_id, member_id: identity.member_id }))
+    }
+
+    async fn admit(&self, request: Request<admin::AdmitRequest>) -> Result<Response<admin::AdmitResponse>, Status> {
+        self.authorize(&request)?;
+        let admin::AdmitRequest { member_id, owner_uid, owner_name, disk_id, configuration } = request.into_inner();
+        let configuration = configuration.ok_or_else(|| Status::invalid_argument("configuration is missing"))?;
+        let seeds = configuration.members.into_iter().map(seed).collect();
+        let owner = Owner { uid: owner_uid, name: owner_name };
+        let admission = self.admission.clone();
+        let cluster_id = configuration.cluster_id;
+        blocking(move || admission.admit(owner, member_id, cluster_id, seeds, &disk_id)).await?.map_err(refused)?;
+        Ok(Response::new(admin::AdmitResponse {}))
+    }
+
+    async fn adopt(&self, request: Request<admin::AdoptRequest>) -> Result<Response<admin::AdoptResponse>, Status> {
+        self.authorize(&request)?;
+        let admin::AdoptRequest { cluster_id, owner_uid, owner_name } = request.into_inner();
+        let admission = self.admission.clone();
+        let owner = Owner { uid: owner_uid, name: owner_name };
+        blocking(move || admission.adopt(cluster_id, owner)).await?.map_err(refused)?;
+        Ok(Response::new(admin::AdoptResponse {}))
+    }
+
+    async fn member_state(
+        &self,
+        request: Request<admin::MemberStateRequest>,
+    ) -> Result<Response<admin::MemberStateResponse>, Status> {
+        self.authorize(&request)?;
+        let member = self.admission.directory().member();
+        let owner = member.owner.unwrap_or(Owner { uid: String::new(), name: String::new() });
+        let identity = member.identity;
+        let mut state = admin::MemberStateResponse {
+            phase: phase(self.admission.phase()).into(),
+            cluster_id: identity.as_ref().map_or(0, |identity| identity.cluster_id),
+            member_id: identity.as_ref().map_or(0, |identity| identity.member_id),
+            member_name: self.admission.member_name().to_owned(),
+            disk_id: member.disk_id,
+            owner_uid: owner.uid,
+            owner_name: owner.name,
+            version: version::QUORATE.to_owned(),
+            disk_age_seconds: unix_seconds().saturating_sub(member.born_unix_seconds),
+            ..Default::default()
+        };
+        if let Some(store) = self.admission.store() {
+            running_state(&store, self.admission.planes(), &mut state).await;
+            let (heartbeat, election) = store.timers();
+            state.timers = Some(admin::Timers {
+                heartbeat_milliseconds: millis(heartbeat),
+                election_milliseconds: millis(election),
+            });
+        }
+        Ok(Response::new(state))
+    }
+
+    async fn configuration(
+        &self,
+        request: Request<admin::ConfigurationRequest>,
+    ) -> Result<Response<admin::ConfigurationResponse>, Status> {
+        self.authorize(&request)?;
+        let store = self.store()?;
+        store.linearizable().await?;
+        let configuration = configuration(store.identity().cluster_id, &store.membership());
+        Ok(Response::new(admin::ConfigurationResponse { configuration: Some(configuration) }))
+    }
+
+    async fn change_membership(
+        &self,
+        request: Request<admin::ChangeMembershipRequest>,
+    ) -> Result<Response<admin::ChangeMembershipResponse>, Status> {
+        self.authorize(&request)?;
+        let store = self.store()?;
+        if !store.status().is_leader() {
+            return Err(ApiError::NotLeader.into());
+        }
+        let admin::ChangeMembershipRequest { expected_index, change } = request.into_inner();
+        let change = match change.ok_or_else(|| Status::invalid_argument("change is missing"))? {
+            Wanted::AddLearner(member) => Change::AddLearner(learner(member)?),
+            Wanted::Promote(id) => {
+                if !store.is_caught_up(id).await? {
+                    return Err(ApiError::LearnerNotReady.into());
+                }
+                Change::Promote(id)
+            }
+            Wanted::Remove(id) => Change::Remove(id),
+        };
+        let member_id = change.member();
+        store.change(change, Some(expected_index)).await.map_err(|error| match error {
+            Refused::Api(error) => Status::from(error),
+            moved @ (Refused::Moved { .. } | Refused::InFlight) => Status::aborted(moved.to_string()),
+        })?;
+        let configuration = configuration(store.identity().cluster_id, &store.membership());
+        Ok(Response::new(admin::ChangeMembershipResponse { member_id, configuration: Some(configuration) }))
+    }
+
+    async fn set_timers(
+        &self,
+        request: Request<admin::SetTimersRequest>,
+    ) -> Result<Response<admin::SetTimersResponse>, Status> {
+        self.authorize(&request)?;
+        Err(Status::unimplemented(
+            "live timers are not supported by this version; set --heartbeat-interval and --election-timeout",
+        ))
+    }
+
+    async fn set_limits(
+        &self,
+        request: Request<admin::SetLimitsRequest>,
+    ) -> Result<Response<admin::SetLimitsResponse>, Status> {
+        self.authorize(&request)?;
+        let admin::SetLimitsRequest { generation, limits } = request.into_inner();
+        let limits = limits.ok_or_else(|| Status::invalid_argument("limits are missing"))?;
+        let admin::Limits { quota_bytes, request_bytes_max, txn_ops_max } = limits;
+        if request_bytes_max == 0 || txn_ops_max == 0 {
+            return Err(Status::invalid_argument(format!(
+                "request_bytes_max is {request_bytes_max} and txn_ops_max {txn_ops_max}; both must be above 0"
+            )));
+        }
+        let limits = directory::Limits { quota_bytes, request_bytes_max, txn_ops_max };
+        let directory = self.admission.directory().clone();
+        let pushed = limits.clone();
+        blocking(move || directory.update(|member| Setting::push(&mut member.limits, generation, pushed)))
+            .await?
+            .map_err(disk)?;
+        if let Some(store) = self.admission.store() {
+            store.set_limits(parse_limits(&limits));
+        }
+        Ok(Response::new(admin::SetLimitsResponse {}))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<admin::SetLogLevelRequest>,
+    ) -> Result<Response<admin::SetLogLevelResponse>, Status> {
+        self.authorize(&request)?;
+        let admin::SetLogLevelRequest { generation, level } = request.into_inner();
+        let parsed: crate::config::LogLevel =
+            level.parse().map_err(|error: crate::config::UnknownLevel| Status::invalid_argument(error.to_string()))?;
+        let directory = self.admission.directory().clone();
+        blocking(move || directory.update(|member| Setting::push(&mut member.log_level, generation, level)))
+            .await?
+            .map_err(disk)?;
+        self.admission.log.set_level(parsed);
+        Ok(Response::new(admin::SetLogLevelResponse {}))
+    }
+
+    async fn reload_tls(
+        &self,
+        request: Request<admin::ReloadTlsRequest>,
+    ) -> Result<Response<admin::ReloadTlsResponse>, Status> {
+        self.authorize(&request)?;
+        let planes = self.admission.planes();
+        for plane in [&planes.client, &planes.peer].into_iter().flatten() {
+            plane.reload().map_err(|error| Status::failed_precondition(error.to_string()))?;
+        }
+        let sha256 =
+            |plane: &Option<crate::tls::Plane>| plane.as_ref().map_or(String::new(), |plane| plane.ca_sha256());
+        Ok(Response::new(admin::ReloadTlsResponse {
+            client_ca_sha256: sha256(&planes.client),
+            peer_ca_sha256: sha256(&planes.peer),
+        }))
+    }
+
+    async fn fence(&self, request: Request<admin::FenceRequest>) -> Result<Response<admin::FenceResponse>, Status> {
+        self.authorize(&request)?;
+        Err(Status::unimplemented("fencing is not supported by this version; stop the member's pod instead"))
+    }
+
+    async fn set_aside(
+        &self,
+        request: Request<admin::SetAsideRequest>,
+    ) -> Result<Response<admin::SetAsideResponse>, Status> {
+        self.authorize(&request)?;
+        let owner_uid = request.into_inner().owner_uid;
+        let directory = self.admission.directory().clone();
+        let path = blocking(move || directory.set_aside(&owner_uid)).await?.map_err(disk)?;
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Response::new(admin::SetAsideResponse { path: name }))
+    }
+
+    async fn raise_feature_level(
+        &self,
+        request: Request<admin::RaiseFeatureLevelRequest>,
+    ) -> Result<Response<admin::RaiseFeatureLevelResponse>, Status> {
+        self.authorize(&request)?;
+        let level = request.into_inner().level;
+        let known = crate::peer::handshake::FEATURE_LEVEL;
+        if level > known {
+            return Err(Status::failed_precondition(format!(
+                "feature level {level} is unknown to this version, which knows up to {known}: upgrade all members first"
+            )));
+        }
+        self.store()?.propose(quorate_core::command::Request::FeatureLevel(level)).await?;
+        Ok(Response::new(admin::RaiseFeatureLevelResponse {}))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<admin::HandOverRequest>,
+    ) -> Result<Response<admin::HandOverResponse>, Status> {
+        self.authorize(&request)?;
+        let store = self.store()?;
+        let wanted = request.into_inner().member_id;
+        let target = if wanted == 0 { store.successor().await? } else { wanted };
+        store.move_leader(target).await?;
+        Ok(Response::new(admin::HandOverResponse { leader_id: store.status().leader }))
+    }
+}
+
+/// The directory syncs files: off the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
+}
+
+fn seed(member: admin::Member) -> Seed {
+    let admin::Member { id, name, peer_urls, client_urls: _, learner, disk_id } = member;
+    Seed { id, name, peer_urls, learner, disk_id }
+}
+
+/// A learner as the operator wants it added; it must say which disk is meant.
+fn learner(member: admin::Member) -> Result<membership::Member, Status> {
+    if member.disk_id.is_empty() {
+        return Err(Status::invalid_argument("disk_id is missing: a learner is added for one disk"));
+    }
+    if member.peer_urls.is_empty() {
+        return Err(ApiError::MemberBadURLs.into());
+    }
+    let mut member = membership::Member::from_message(member);
+    if member.id == 0 {
+        member.id = membership::added_member_id(&member.peer_urls, unix_seconds());
+    }
+    Ok(member)
+}
+
+fn phase(phase: Phase) -> admin::Phase {
+    match phase {
+        Phase::Awaiting => admin::Phase::AwaitingAdmission,
+        Phase::Starting => admin::Phase::Starting,
+        Phase::Running => admin::Phase::Running,
+        Phase::Removed => admin::Phase::Removed,
+        Phase::Fenced => admin::Phase::Fenced,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What only a running member knows.
+async fn running_state(store: &Store, planes: &Planes, state: &mut admin::MemberStateResponse) {
+    let status = store.status();
+    let role = match (status.role, status.is_learner) {
+        (_, true) => admin::Role::Learner,
+        (Role::Leader, _) => admin::Role::Leader,
+        (Role::Follower, _) => admin::Role::Follower,
+        (Role::PreCandidate | Role::Candidate, _) => admin::Role::Candidate,
+    };
+    state.role = role.into();
+    state.leader_id = status.leader;
+    state.term = status.term;
+    state.committed_index = status.committed;
+    state.applied_index = status.applied;
+    state.lag_entries = status.committed.saturating_sub(status.applied);
+    state.revision = status.revision;
+    state.compact_revision = status.compact_revision;
+    state.db_size_bytes = i64::try_from(status.db_size).unwrap_or(i64::MAX);
+    state.db_size_in_use_bytes = i64::try_from(status.db_size_in_use).unwrap_or(i64::MAX);
+    state.feature_level = status.feature_level;
+    state.configuration = Some(configuration(store.identity().cluster_id, &store.membership()));
+    state.alarms = alarms(&status.alarms);
+    let limits = wire_limits(store.limits());
+    state.quota_bytes = limits.quota_bytes;
+    state.limits = Some(limits);
+    let sha256 = |plane: &Option<crate::tls::Plane>| plane.as_ref().map_or(String::new(), |plane| plane.ca_sha256());
+    state.client_ca_sha256 = sha256(&planes.client);
+    state.peer_ca_sha256 = sha256(&planes.peer);
+    let links = store.peers().all_links();
+    if let Ok(inspection) = store.inspect().await {
+        state.progress = inspection
+            .progress
+            .into_iter()
+            .map(|progress| admin::Progress {
+                member_id: progress.id,
+                match_index: progress.match_index,
+                recently_active: progress.recently_active,
+                round_trip_microseconds: links
+                    .get(&progress.id)
+                    .map_or(0, |link| u64::try_from(link.round_trip.as_micros()).unwrap_or(0)),
+            })
+            .collect();
+    }
+}
