@@ -252,8 +252,14 @@ impl Store {
         self.push(Event::Propose(Proposal { id, payload: Payload::Command(data) }))?;
         match tokio::time::timeout(self.request_timeout(), answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ApiError::Stopped),
-            Err(_) => Err(self.timeout_since(began)),
+            Ok(Err(_)) => {
+                self.0.metrics.server.proposals_failed.inc();
+                Err(ApiError::Stopped)
+            }
+            Err(_) => {
+                self.0.metrics.server.proposals_failed.inc();
+                Err(self.timeout_since(began))
+            }
         }
     }
 
@@ -325,7 +331,10 @@ impl Store {
         match tokio::time::timeout(self.request_timeout(), answer).await {
             Ok(Ok(confirmed)) => Ok(confirmed),
             Ok(Err(_)) => Err(ApiError::Stopped),
-            Err(_) => Err(self.timeout_since(began)),
+            Err(_) => {
+                self.0.metrics.server.read_indexes_failed.inc();
+                Err(self.timeout_since(began))
+            }
         }
     }
 

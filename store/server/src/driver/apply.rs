@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_api::etcdserverpb as pb;
-use quorate_core::apply::{Applied, Limits, Outcome, Response};
+use quorate_core::apply::{Applied, Limits};
 use quorate_core::log::Entry;
 use quorate_core::node::Event;
 
@@ -88,7 +88,7 @@ impl Running {
         let timer = self.driver.inner.metrics.disk.backend_commit.start_timer();
         self.driver.backend.write(&batch)?;
         timer.observe_duration();
-        self.count(&outcomes);
+        self.driver.inner.metrics.mvcc.applied(&outcomes);
         if members_changed {
             let membership = self.driver.machine.membership().clone();
             self.driver.inner.peers.update(&membership);
@@ -109,18 +109,6 @@ impl Running {
             self.propose_no_space();
         }
         Ok(())
-    }
-
-    fn count(&self, outcomes: &[Outcome]) {
-        let mvcc = &self.driver.inner.metrics.mvcc;
-        for outcome in outcomes {
-            match &outcome.result {
-                Ok(Response::Put(_)) => mvcc.puts.inc(),
-                Ok(Response::DeleteRange(response)) => mvcc.deletes.inc_by(response.deleted.unsigned_abs()),
-                Ok(Response::Txn(_)) => mvcc.txns.inc(),
-                _ => {}
-            }
-        }
     }
 
     /// A write went over the quota: the alarm follows, once.

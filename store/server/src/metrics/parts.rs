@@ -34,7 +34,6 @@ pub struct Server {
     pub slow_apply: IntCounter,
     /// Rounds of ReadIndex that failed or timed out; fed by the reads.
     pub read_indexes_failed: IntCounter,
-    pub learner_promotes: IntCounter,
 }
 
 impl Server {
@@ -68,11 +67,6 @@ impl Server {
             apply_seconds: histogram(r, "etcd_server_apply_duration_seconds", "Seconds to apply a batch.", APPLY),
             slow_apply: counter(r, "etcd_server_slow_apply_total", "Applies slower than the warning limit."),
             read_indexes_failed: counter(r, "etcd_server_read_indexes_failed_total", "Failed rounds of ReadIndex."),
-            learner_promotes: counter(
-                r,
-                "etcd_server_learner_promote_successes",
-                "Learners promoted by this member as leader.",
-            ),
         }
     }
 
@@ -91,7 +85,6 @@ impl Server {
 /// Log and backend; fed by the WAL and the backend.
 pub struct Disk {
     pub wal_fsync: Histogram,
-    pub wal_write_bytes: IntGauge,
     pub backend_commit: Histogram,
     pub defrag: Histogram,
     pub defrag_inflight: IntGauge,
@@ -101,7 +94,6 @@ impl Disk {
     pub(super) fn new(r: &Registry) -> Disk {
         Disk {
             wal_fsync: histogram(r, "etcd_disk_wal_fsync_duration_seconds", "Seconds of syncing the log.", DISK),
-            wal_write_bytes: gauge(r, "etcd_disk_wal_write_bytes_total", "Bytes written to the log."),
             backend_commit: histogram(
                 r,
                 "etcd_disk_backend_commit_duration_seconds",

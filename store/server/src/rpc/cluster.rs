@@ -70,6 +70,9 @@ impl cluster_server::Cluster for Cluster {
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
         let pb::MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
+        if self.store.membership().get(id).is_none() {
+            return Err(Error::MemberNotFound.into());
+        }
         let change = Change::UpdatePeerUrls { id, peer_urls: peer_urls(&peer_ur_ls)? };
         let members = self.store.change_membership(change).await?;
         Ok(Response::new(pb::MemberUpdateResponse { header: self.header(), members }))

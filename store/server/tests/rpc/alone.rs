@@ -1,0 +1,156 @@
+//! What is asked of Quorate alone: its pages, its metadata rules, and what must never reach the log.
+
+use std::time::Duration;
+
+use quorate_api::etcdserverpb::{self as pb};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::{Code, Request};
+
+use crate::client::{Client, bytes};
+use crate::process::Server;
+
+async fn page(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn status_tells_who_and_where_the_member_is() {
+    let server = Server::quorate(&["--quota-backend-bytes=100000000"]);
+    let mut client = Client::connect(&server.address()).await;
+    client.put("k", "v").await;
+    let status = client.maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    let header = status.header.unwrap();
+    assert_eq!((status.version.as_str(), status.storage_version.as_str()), ("3.7.3", "3.7.0"));
+    assert_eq!((status.leader, header.revision), (header.member_id, 2));
+    assert_eq!(status.raft_applied_index, status.raft_index);
+    assert_eq!((status.raft_term, status.db_size_quota), (header.raft_term, 100_000_000));
+    assert!(status.db_size >= status.db_size_in_use && status.db_size_in_use > 0);
+    assert!(status.errors.is_empty() && !status.is_learner && status.downgrade_info.is_some());
+}
+
+#[tokio::test]
+async fn the_only_member_lists_itself() {
+    let server = Server::quorate(&[]);
+    let mut client = Client::connect(&server.address()).await;
+    for linearizable in [true, false] {
+        let list = client.cluster.member_list(pb::MemberListRequest { linearizable }).await.unwrap().into_inner();
+        let header = list.header.unwrap();
+        assert_eq!(header.revision, 0);
+        assert_eq!(list.members.len(), 1);
+        assert_eq!((list.members[0].id, list.members[0].name.as_str()), (header.member_id, "a"));
+        assert_eq!(list.members[0].client_ur_ls, [format!("http://{}", server.address())]);
+    }
+}
+
+#[tokio::test]
+async fn pages_show_a_healthy_member_and_what_it_did() {
+    let server = Server::quorate(&["--metrics=extensive"]);
+    let mut client = Client::connect(&server.address()).await;
+    client.put("k", "v").await;
+    client.get("k").await;
+    for (path, end) in [
+        ("/health", r#"{"health":"true","reason":""}"#),
+        ("/readyz", "\r\nok\n"),
+        ("/livez", "\r\nok\n"),
+        ("/version", r#"{"etcdserver":"3.7.3","etcdcluster":"3.7.0","storage":"3.7.0"}"#),
+    ] {
+        let text = page(&server.address(), path).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(end), "{path}: {text}");
+    }
+    let text = page(&server.address(), "/metrics").await;
+    for line in [
+        "etcd_server_has_leader 1",
+        "etcd_server_is_leader 1",
+        "etcd_mvcc_put_total 1",
+        "etcd_mvcc_range_total 1",
+        "etcd_debugging_mvcc_current_revision 2",
+        r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
+        r#"grpc_server_handling_seconds_count{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    let positive = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > 0.0), "{name} {value:?}");
+    };
+    for name in [
+        "etcd_disk_wal_fsync_duration_seconds_count ",
+        "etcd_disk_backend_commit_duration_seconds_count ",
+        "etcd_server_apply_duration_seconds_count ",
+        "etcd_server_proposals_applied_total ",
+        "etcd_server_leader_changes_seen_total ",
+        "etcd_mvcc_db_total_size_in_bytes ",
+        "etcd_network_client_grpc_received_bytes_total ",
+        "etcd_network_client_grpc_sent_bytes_total ",
+        "process_resident_memory_bytes ",
+    ] {
+        positive(name);
+    }
+}
+
+#[tokio::test]
+async fn metadata_is_checked_before_the_call() {
+    let server = Server::quorate(&[]);
+    let mut client = Client::connect(&server.address()).await;
+    let mut request = Request::new(pb::RangeRequest { key: bytes("k"), ..Default::default() });
+    request.metadata_mut().insert("hasleader", "true".parse().unwrap());
+    request.metadata_mut().insert("client-api-version", "3.7".parse().unwrap());
+    client.kv.range(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_supported_yet_says_so() {
+    let server = Server::quorate(&[]);
+    let mut client = Client::connect(&server.address()).await;
+    for error in [
+        client.maintenance.hash(pb::HashRequest {}).await.unwrap_err(),
+        client.maintenance.snapshot(pb::SnapshotRequest {}).await.unwrap_err(),
+        client.maintenance.downgrade(pb::DowngradeRequest::default()).await.unwrap_err(),
+        client.auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap_err(),
+        client.auth.user_list(pb::AuthUserListRequest {}).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), Code::Unimplemented);
+        assert!(error.message().contains("not supported"), "{error}");
+    }
+}
+
+/// Neither a key's value nor what a client sends in requests that fail may stand in the log, at its most talkative.
+#[tokio::test]
+async fn no_value_reaches_the_log() {
+    const SECRET: &str = "hunter2-hunter2";
+    let server = Server::quorate(&["--log-level=debug", "--warning-unary-request-duration=1ns"]);
+    let mut client = Client::connect(&server.address()).await;
+    client.put("k", SECRET).await;
+    client.get("k").await;
+    let refused = pb::PutRequest { key: bytes("k"), value: bytes(SECRET), ignore_value: true, ..Default::default() };
+    client.kv.put(refused).await.unwrap_err();
+    let login = pb::AuthenticateRequest { name: "root".to_owned(), password: SECRET.to_owned() };
+    client.auth.authenticate(login).await.unwrap_err();
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("request took too long"), "slow requests are logged\n{log}");
+    assert!(!log.contains(SECRET), "{log}");
+}
+
+/// A long list does not hold up single reads on the same connection.
+#[tokio::test]
+async fn many_calls_run_at_once_on_one_connection() {
+    let server = Server::quorate(&[]);
+    let client = Client::connect(&server.address()).await;
+    let calls = (0..500).map(|number| {
+        let mut client = client.clone();
+        async move {
+            let key = format!("k{number}");
+            let put = client.put(&key, "v").await.header.unwrap().revision;
+            let got = client.get(&key).await;
+            assert_eq!(got.kvs[0].mod_revision, put);
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(calls)).await.unwrap();
+}

@@ -1,0 +1,115 @@
+//! Servers as processes of their own, stopped with the test.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A start takes well under a second; a machine that is busy with other tests may need longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY: &str = "ready to serve client requests";
+
+/// A single member with a folder of its own.
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    client_port: u16,
+    lines: mpsc::Receiver<String>,
+    log: Vec<String>,
+}
+
+/// A port that nobody listened on a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    pub fn quorate(flags: &[&str]) -> Server {
+        Server::start(Path::new(env!("CARGO_BIN_EXE_quorate")), "http", flags)
+    }
+
+    pub fn quorate_tls(flags: &[&str]) -> Server {
+        Server::start(Path::new(env!("CARGO_BIN_EXE_quorate")), "https", flags)
+    }
+
+    /// The etcd that `make setup` builds.
+    pub fn etcd(flags: &[&str]) -> Server {
+        let path = etcd_path();
+        assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+        Server::start(&path, "http", flags)
+    }
+
+    fn start(program: &Path, scheme: &str, flags: &[&str]) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let (client_port, peer_port) = (free_port(), free_port());
+        let client = format!("{scheme}://127.0.0.1:{client_port}");
+        let peer = format!("http://127.0.0.1:{peer_port}");
+        let mut child = Command::new(program)
+            .args(["--name=a", "--data-dir"])
+            .arg(folder.path().join("data"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("a={peer}")])
+            .args(flags)
+            .env_clear()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut server = Server { child, folder, client_port, lines, log: Vec::new() };
+        server.wait_for(READY);
+        server
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        loop {
+            match self.lines.recv_timeout(READY_TIMEOUT) {
+                Ok(line) => self.log.push(line),
+                Err(error) => panic!("no line with {text:?}: {error}\n{}", self.log.join("\n")),
+            }
+            if self.log.last().is_some_and(|line| line.contains(text)) {
+                return;
+            }
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks the process to stop, and gives back its exit code and all it logged.
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        let mut log = std::mem::take(&mut self.log);
+        log.extend(self.lines.iter());
+        (status.code(), log.join("\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn etcd_path() -> PathBuf {
+    let cache = std::env::var_os("QUORATE_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("quorate")
+    });
+    cache.join("tools/bin/etcd")
+}

@@ -1,0 +1,74 @@
+//! A server with client certificates required, and one member of it refused.
+
+use std::path::Path;
+
+use quorate_api::etcdserverpb::{self as pb};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+use crate::client::Client;
+use crate::process::Server;
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+fn ca() -> Ca {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Certificate and key in PEM for 127.0.0.1.
+fn leaf(ca: &Ca) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    (params.signed_by(&key, ca).unwrap().pem(), key.serialize_pem())
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+async fn connect(
+    server: &Server,
+    trusted: &Ca,
+    identity: Option<(String, String)>,
+) -> Result<Client, tonic::transport::Error> {
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted.pem()));
+    if let Some((certificate, key)) = identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    let endpoint = Endpoint::try_from(format!("https://{}", server.address())).unwrap().tls_config(tls)?;
+    Ok(Client::over(endpoint.connect().await?))
+}
+
+async fn can_read(client: Result<Client, tonic::transport::Error>) -> bool {
+    let Ok(mut client) = client else { return false };
+    let request = pb::RangeRequest { key: "k".into(), ..Default::default() };
+    client.kv.range(request).await.is_ok()
+}
+
+#[tokio::test]
+async fn only_clients_with_a_certificate_of_the_ca_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (ca(), ca());
+    let (certificate, key) = leaf(&ours);
+    let certificate = write(folder.path(), "server.crt", &certificate);
+    let key = write(folder.path(), "server.key", &key);
+    let trusted = write(folder.path(), "ca.crt", &ours.pem());
+    let server = Server::quorate_tls(&[
+        "--cert-file",
+        &certificate,
+        "--key-file",
+        &key,
+        "--trusted-ca-file",
+        &trusted,
+        "--client-cert-auth",
+    ]);
+    assert!(server.folder().join("data").exists());
+    assert!(can_read(connect(&server, &ours, Some(leaf(&ours))).await).await);
+    assert!(!can_read(connect(&server, &ours, None).await).await);
+    assert!(!can_read(connect(&server, &ours, Some(leaf(&theirs))).await).await);
+    assert!(!can_read(connect(&server, &theirs, Some(leaf(&ours))).await).await);
+}
