@@ -11,7 +11,7 @@ fn open(volume: &TempDir) -> Result<Directory, Error> {
 }
 
 fn refusal(volume: &TempDir) -> String {
-    open(volume).err().expect("it must be refused").to_string()
+    open(volume).expect_err("it must be refused").to_string()
 }
 
 fn identity(cluster_id: u64) -> Identity {
@@ -80,7 +80,7 @@ fn two_directories_cannot_share_a_log_directory() {
     let log = volume.path().join("log");
     let first = Directory::open(&volume.path().join("a"), Some(&log)).unwrap();
     assert_eq!(first.log(), log);
-    let error = Directory::open(&volume.path().join("b"), Some(&log)).err().expect("the log is in use");
+    let error = Directory::open(&volume.path().join("b"), Some(&log)).expect_err("the log is in use");
     assert!(matches!(&error, Error::Locked { path, .. } if *path == log), "{error}");
 }
 

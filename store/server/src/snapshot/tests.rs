@@ -21,9 +21,10 @@ const TERM: u64 = 3;
 
 /// A member's storage without the member: every step of an installation can be the last.
 struct Disk {
-    volume: TempDir,
-    directory: Directory,
+    // Dropped first: a database that closes after its files went waits a second for them.
     storage: Storage,
+    directory: Directory,
+    volume: TempDir,
 }
 
 fn log_options(directory: &Directory) -> crate::wal::Options {
@@ -244,6 +245,7 @@ fn entries_behind_the_marker_continue_the_snapshot() {
     let mut follower = follower();
     let received = follower.receive(&outgoing);
     follower.write_marker(&received);
+    drop(received);
     follower.log(105);
     let mut follower = follower.restart().unwrap();
     assert_eq!(follower.state(), Some(100));
