@@ -68,7 +68,7 @@ impl fmt::Display for Violation {
 
 /// Every violation of the writes of one run by what each member holds at `revision`, which is not below any acknowledged one.
 pub fn check(writes: &[Write], revision: i64, holdings: &[Holding]) -> Vec<Violation> {
-    let mut violations = revisions_told_twice(writes);
+    let mut violations = Vec::new();
     let histories = histories(writes);
     for holding in holdings {
         for (key, history) in &histories {
@@ -76,6 +76,7 @@ pub fn check(writes: &[Write], revision: i64, holdings: &[Holding]) -> Vec<Viola
         }
         violations.extend(invented(holding, &histories));
     }
+    violations.extend(revisions_told_twice(writes));
     if holdings.windows(2).any(|pair| pair[0].hash != pair[1].hash) {
         let hashes = holdings.iter().map(|holding| (holding.member.clone(), holding.hash.0, holding.hash.1)).collect();
         violations.push(Violation::HashesDiffer { revision, hashes });

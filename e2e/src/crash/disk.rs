@@ -68,6 +68,12 @@ impl Disk {
         }
     }
 
+    /// Writes everything that is in memory to the disk, as the kernel does by itself within half a minute.
+    pub fn settle(&self) -> Result<(), Error> {
+        let Disk::Ext4 { mount, .. } = self else { return Ok(()) };
+        run(self.command("sync").arg("--file-system").arg(mount))
+    }
+
     /// From here every write fails and what was not synced is lost. A plain folder has no power to cut.
     pub fn cut_power(&self) -> Result<(), Error> {
         let Disk::Ext4 { mount, namespace, .. } = self else { return Ok(()) };

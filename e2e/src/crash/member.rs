@@ -112,6 +112,12 @@ impl Member {
             .arg(format!("--initial-cluster-token={}", self.settings.token))
             // Small, so that the log is cut and followers are sent snapshots while members crash.
             .arg("--snapshot-count=500");
+        // Its flags alone say how it runs.
+        for (name, _) in std::env::vars_os() {
+            if ["QUORATE_", "ETCD_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
         if !self.settings.fsync {
             command.arg("--unsafe-no-fsync=true");
         }
