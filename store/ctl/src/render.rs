@@ -92,7 +92,7 @@ pub fn render(answer: &impl Render, format: Format, style: Style) -> Result<Vec<
 
 /// The header's members, in an object of their own or beside others (as lease answers have them).
 fn header_members(object: Object, header: &Option<ResponseHeader>) -> Object {
-    let ResponseHeader { cluster_id, member_id, revision, raft_term } = header.clone().unwrap_or_default();
+    let ResponseHeader { cluster_id, member_id, revision, raft_term } = header.unwrap_or_default();
     object
         .number("cluster_id", cluster_id)
         .number("member_id", member_id)
@@ -105,7 +105,7 @@ fn header_json(header: &Option<ResponseHeader>) -> Option<String> {
 }
 
 fn header_fields(header: &Option<ResponseHeader>, style: Style, out: &mut String) {
-    let ResponseHeader { cluster_id, member_id, revision, raft_term } = header.clone().unwrap_or_default();
+    let ResponseHeader { cluster_id, member_id, revision, raft_term } = header.unwrap_or_default();
     out.push_str(&format!("\"ClusterID\" : {}\n\"MemberID\" : {}\n", id(cluster_id, style), id(member_id, style)));
     if revision > 0 {
         out.push_str(&format!("\"Revision\" : {revision}\n"));

@@ -272,7 +272,7 @@ mod tests {
         let tls = |args: &[&str]| read(args, &[]).unwrap().0.client.tls;
         assert_eq!(tls(&[]), None);
         assert_eq!(tls(&["--insecure-transport=false"]), Some(tls::Options::default()));
-        assert_eq!(tls(&["--insecure-skip-tls-verify"]).unwrap().skip_verify, true);
+        assert!(tls(&["--insecure-skip-tls-verify"]).unwrap().skip_verify);
         assert_eq!(tls(&["--cacert", "ca"]).unwrap().ca, Some("ca".into()));
     }
 

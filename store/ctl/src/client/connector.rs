@@ -27,6 +27,9 @@ struct Target {
     tls: bool,
 }
 
+/// A connection that is being opened.
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
+
 /// Knows every endpoint and which of them to try next.
 #[derive(Clone)]
 pub struct Connector {
@@ -72,17 +75,11 @@ impl Connector {
     /// The connector as the service that tonic wants.
     pub fn service(
         self,
-    ) -> impl tower::Service<
-        Uri,
-        Response = TokioIo<Stream>,
-        Error = io::Error,
-        Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>,
-    > + Send
-    + 'static {
-        tower::service_fn(move |_| {
+    ) -> impl tower::Service<Uri, Response = TokioIo<Stream>, Error = io::Error, Future = Connecting> + Send + 'static
+    {
+        tower::service_fn(move |_| -> Connecting {
             let connector = self.clone();
             Box::pin(async move { connector.connect().await.map(TokioIo::new) })
-                as Pin<Box<dyn Future<Output = _> + Send>>
         })
     }
 

@@ -57,7 +57,7 @@ fn cluster_id(header: &Option<ResponseHeader>) -> u64 {
 fn hex_header(header: &Option<ResponseHeader>, style: Style) -> Option<String> {
     let header = header.as_ref()?;
     if !style.hex {
-        return Some(header_members(Object::new(), &Some(header.clone())).finish());
+        return Some(header_members(Object::new(), &Some(*header)).finish());
     }
     let ResponseHeader { cluster_id, member_id, revision, raft_term } = header;
     let object = Object::new().always("cluster_id", hex(*cluster_id)).always("member_id", hex(*member_id));
