@@ -174,6 +174,8 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     let mut observation =
         observe::observe(&shared.client, &desired, &shared.credentials).await.map_err(Error::Observe)?;
     observation.observed.finalizer = object.finalizers().iter().any(|one| one == crate::crd::FINALIZER);
+    let shown = object.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+    observation.observed.status_cluster_id = shown.and_then(|id| id.parse().ok());
     let decision = plan::plan(&desired, &observation.observed, now);
     let status = status::view(&View {
         desired: &desired,

@@ -213,7 +213,8 @@ fn id(number: u64) -> Option<Id> {
     (number != 0).then_some(Id(number))
 }
 
-fn member_state(state: proto::MemberStateResponse) -> MemberState {
+fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
+    let applied = state.configuration.take().map(configuration);
     let raised = |kind: &str| -> Vec<Id> {
         state.alarms.iter().filter(|alarm| alarm.r#type == kind).map(|alarm| Id(alarm.member_id)).collect()
     };
@@ -255,6 +256,7 @@ fn member_state(state: proto::MemberStateResponse) -> MemberState {
                 recently_active: progress.recently_active,
             })
             .collect(),
+        configuration: applied,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::render::Drift;
 pub struct Observed {
     /// Whether the object carries our finalizer.
     pub finalizer: bool,
+    /// Cluster id in the status: a view, but one more trace of a cluster that exists.
+    pub status_cluster_id: Option<Id>,
     pub latch: LatchSeen,
     pub statefulset: Option<StatefulSetSeen>,
     /// By ordinal, as are the two maps below.
@@ -138,6 +140,8 @@ pub struct MemberState {
     pub refusal: String,
     /// How far the leader has brought the others; empty on the others.
     pub progress: Vec<Progress>,
+    /// The configuration as this member has applied it, which may be an old one.
+    pub configuration: Option<Configuration>,
 }
 
 /// Where a member is on its way.

@@ -14,7 +14,7 @@ pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::fil
     let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        Format::Json => builder.json().flatten_event(true).init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         Format::Console => builder.init(),
     }
     Ok(())

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -50,11 +52,19 @@ pub async fn apply(hands: &Hands<'_>, child: &Child) -> Result<(), Error> {
         // Its size was counted from an observation: a newer object refuses it.
         document["metadata"]["resourceVersion"] = json!(seen.resource_version);
     }
+    let is_first = *child == Child::StatefulSet && observed.statefulset.is_none();
     let (version, kind, plural) = child.kind();
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let api: Api<DynamicObject> = Api::namespaced_with(hands.client.clone(), &desired.namespace, &resource);
-    api.patch(&child.name(desired), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(document)).await?;
+    if is_first {
+        // Nobody else may have made it since: applying would put its size back to that of an empty cluster.
+        let object = serde_json::from_value(document).expect("the document has kind and metadata");
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        api.create(&parameters, &object).await?;
+    } else {
+        api.patch(&child.name(desired), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(document)).await?;
+    }
     Ok(())
 }
 

@@ -54,6 +54,7 @@ pub async fn observe(
     )?;
     let mut observed = Observed {
         finalizer: false,
+        status_cluster_id: None,
         latch: latch_seen(latch),
         statefulset: set.as_ref().map(|set| children::statefulset(desired, set)),
         pods: children::pods(desired, pods.items),

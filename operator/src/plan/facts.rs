@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::desired::Desired;
 use crate::id::Id;
 use crate::latch::{Latch, RemovalReason};
-use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed};
+use crate::observed::{Configuration, MemberPhase, MemberSeen, MemberState, Observed};
 
 /// Log entries that a member may lag behind and still count as healthy, and as fit to vote: from here it catches up
 /// within one election timeout.
@@ -14,7 +14,8 @@ pub const LAG_ENTRIES_MAX: u64 = 1_000;
 /// Facts at one instant. Invariant: `healthy` and `lost_disks` are disjoint parts of `voters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Ordinal and id of every voter: by the configuration when it could be read, else by the latch.
+    /// Ordinal and id of every voter: by the configuration when it could be read, else by the newest that a member has
+    /// applied, else by the latch.
     pub voters: BTreeMap<u32, Id>,
     /// Voters that take part: reachable, of this cluster, running under their id, and not far behind.
     pub healthy: Vec<u32>,
@@ -76,7 +77,7 @@ pub(super) fn state(observed: &Observed, ordinal: u32) -> Option<&MemberState> {
 }
 
 fn voters(desired: &Desired, observed: &Observed, latch: &Latch) -> BTreeMap<u32, Id> {
-    match &observed.configuration {
+    match observed.configuration.as_ref().or_else(|| newest_applied(observed, latch)) {
         Some(configuration) => {
             configuration.voters().filter_map(|member| Some((desired.ordinal(&member.name)?, member.id))).collect()
         }
@@ -87,6 +88,16 @@ fn voters(desired: &Desired, observed: &Observed, latch: &Latch) -> BTreeMap<u32
             .map(|member| (member.ordinal, member.disk.member_id))
             .collect(),
     }
+}
+
+/// Without a quorum the newest configuration that a member has applied says better than the latch who votes: a promotion
+/// is recorded only after it happened.
+fn newest_applied<'a>(observed: &'a Observed, latch: &Latch) -> Option<&'a Configuration> {
+    answered(observed)
+        .filter(|(_, state)| state.phase == MemberPhase::Running)
+        .filter_map(|(_, state)| state.configuration.as_ref())
+        .filter(|configuration| configuration.cluster_id == latch.cluster_id)
+        .max_by_key(|configuration| configuration.index)
 }
 
 fn leader(observed: &Observed, latch: &Latch) -> Option<Id> {

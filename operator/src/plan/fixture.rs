@@ -60,6 +60,7 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
     };
     Observed {
         finalizer: true,
+        status_cluster_id: None,
         latch: LatchSeen::Present { latch: Box::new(latch), resource_version: "1".to_owned() },
         statefulset: Some(StatefulSetSeen {
             uid: "set".to_owned(),
@@ -130,6 +131,7 @@ pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
         no_space: Vec::new(),
         refusal: String::new(),
         progress: if ordinal == 0 { (1..count).map(progress).collect() } else { Vec::new() },
+        configuration: None,
     }
 }
 
@@ -158,6 +160,7 @@ pub fn answered(state: MemberState) -> MemberSeen {
 pub fn nothing() -> Observed {
     Observed {
         finalizer: true,
+        status_cluster_id: None,
         latch: LatchSeen::Absent,
         statefulset: None,
         pods: BTreeMap::new(),

@@ -26,7 +26,7 @@ fn without_latch(context: Context<'_>) -> Option<Step> {
     Some(Step::stall(
         "LatchMissing",
         format!(
-            "there is no ConfigMap {}, but {trace}: a cluster exists and none is founded over it; restore the ConfigMap, or delete the volume claims to begin anew without their data",
+            "there is no ConfigMap {}, but {trace}: a cluster exists and none is founded over it; restore the ConfigMap, or delete this QuorateCluster and the volume claims to begin anew without their data",
             context.desired.latch_name()
         ),
     ))
@@ -39,7 +39,8 @@ fn trace_of_a_cluster(observed: &Observed) -> Option<String> {
             .as_ref()
             .map(|mark| format!("the volume claim of ordinal {ordinal} belongs to cluster {}", mark.cluster_id))
     });
-    marked.or_else(|| {
+    let shown = observed.status_cluster_id.map(|id| format!("the status names cluster {id}"));
+    marked.or(shown).or_else(|| {
         answered(observed).find_map(|(ordinal, state)| {
             let is_empty = matches!(state.phase, MemberPhase::AwaitingAdmission | MemberPhase::Starting);
             (!is_empty).then(|| format!("ordinal {ordinal} runs on a disk that is not empty"))

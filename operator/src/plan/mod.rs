@@ -115,4 +115,6 @@ fn operation(context: Context<'_>) -> Option<Step> {
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

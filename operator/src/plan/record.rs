@@ -4,6 +4,7 @@
 use crate::latch::{Disk, Latch, LatchedMember, Operation};
 use crate::observed::{Configuration, LatchSeen};
 
+use super::guard::{Guard, guard};
 use super::{Action, Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -72,7 +73,9 @@ fn operation(context: Context<'_>, latch: &Latch, configuration: &Configuration)
         {
             None
         }
-        Operation::Remove { ordinal, disk, reason, .. } if configured(disk.member_id).is_none() => {
+        Operation::Remove { ordinal, disk, reason, .. }
+            if guard(Guard::MemberGone, configured(disk.member_id).is_none()) =>
+        {
             Some(Operation::Retire { ordinal: *ordinal, started_at: context.now, disk: disk.clone(), reason: *reason })
         }
         other => Some(other.clone()),
