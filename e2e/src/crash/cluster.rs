@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_api::etcdserverpb::kv_client::KvClient;
-use quorate_api::etcdserverpb::{HashKvRequest, RangeRequest};
+use quorate_api::etcdserverpb::{CompactionRequest, HashKvRequest, RangeRequest};
 use tonic::transport::Channel;
 
 use super::Error;
@@ -66,6 +66,24 @@ impl Cluster {
             member.ready().await?;
         }
         Ok(())
+    }
+
+    /// Compacts half of the history, so that its space is being given back while members crash.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let member = &self.members[0];
+        let newest = member.range(RangeRequest { key: "ready".into(), ..Default::default() }).await?;
+        let revision = newest.header.unwrap_or_default().revision / 2;
+        match member.kv().compact(CompactionRequest { revision, physical: false }).await {
+            Ok(_) => Ok(()),
+            // A new cluster has too few revisions to have anything between the last compaction and half of them.
+            Err(status) if status.message().contains("has been compacted") => Ok(()),
+            Err(status) => Err(Error::Rpc {
+                what: "compact",
+                member: member.name().to_owned(),
+                waited: READY_TIMEOUT,
+                source: Box::new(status),
+            }),
+        }
     }
 
     /// What every member holds, all at the same revision, which is the newest that any of them knows.

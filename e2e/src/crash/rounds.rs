@@ -118,6 +118,7 @@ async fn strike(
     strikes: &mut usize,
 ) -> Result<Result<(), Refusal>, Error> {
     load.acknowledge(rng.random_range(1..=PUTS_BEFORE_FAULT_MAX), READY_TIMEOUT).await?;
+    cluster.compact().await?;
     pause(rng).await;
     let victims = victims(plan.members, rng);
     fell(cluster, &victims, plan.fault).await?;
