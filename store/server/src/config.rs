@@ -50,6 +50,8 @@ pub struct Config {
     pub election: Duration,
     /// Applied entries after which the log may be cut; never 0.
     pub snapshot_count: u64,
+    /// Applied entries that stay in the log for followers; whole segments are cut, so usually more stay.
+    pub snapshot_catchup_entries: u64,
     /// `None`: no limit.
     pub quota_bytes: Option<u64>,
     pub max_txn_ops: u32,

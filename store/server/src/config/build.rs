@@ -50,6 +50,7 @@ impl Config {
             founding: founding(&values, &name)?,
             heartbeat,
             election,
+            snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
             snapshot_count: match values.uint("snapshot-count") {
                 0 => SNAPSHOT_COUNT_DEFAULT,
                 count => count,

@@ -233,7 +233,12 @@ pub const GROUPS: &[Group] = &[
             later("discovery-srv-name", Text, "", "Discovery of members: suffix of the service name."),
             later("discovery-fallback", Choice(&["exit", "proxy"]), "exit", "What to do when discovery fails."),
             inert("v2-deprecation", Text, "write-only", "there never was a v2 store here"),
-            later("snapshot-catchup-entries", Uint(u64::MAX), "5000", "Entries kept for slow followers."),
+            etcd(
+                "snapshot-catchup-entries",
+                Uint(u64::MAX),
+                "5000",
+                "Applied entries that stay in the log for followers that were away.",
+            ),
         ],
     },
     Group {

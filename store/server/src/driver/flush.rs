@@ -15,9 +15,6 @@ use crate::inbox::{Inbox, Input};
 const UNFLUSHED_BYTES_MAX: usize = 32 << 20;
 /// An idle database is flushed this long after its last change.
 const UNFLUSHED_AGE_MAX: Duration = Duration::from_secs(30);
-/// Entries that stay in the log for followers that were away (etcd's `--snapshot-catchup-entries`); whole segments go, so usually
-/// far more stay.
-const CATCH_UP_ENTRIES: u64 = 5_000;
 /// Flushes on a thread of its own.
 pub struct Flusher {
     flush: SyncSender<Arc<Backend>>,
@@ -71,7 +68,7 @@ impl Running {
     /// The database is durable up to `applied`: the log below may go, but for what followers may still want.
     pub(super) fn flushed(&mut self, applied: Index) -> Result<(), Fatal> {
         self.driver.flusher.busy = false;
-        let below = applied.saturating_sub(CATCH_UP_ENTRIES);
+        let below = applied.saturating_sub(self.driver.catch_up_entries);
         if below == 0 {
             return Ok(());
         }

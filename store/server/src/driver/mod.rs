@@ -70,6 +70,8 @@ pub struct Driver {
     pub snapshots: Snapshots,
     pub heartbeat: Duration,
     pub warning_apply: Duration,
+    /// Applied entries that stay in the log for followers that were away; whole segments go, so usually far more stay.
+    pub catch_up_entries: u64,
 }
 
 /// What one run of the loop carries along.
@@ -131,7 +133,6 @@ impl Driver {
 
 impl Running {
     fn run(&mut self) -> Result<Ended, Fatal> {
-        self.driver.inner.peers.update(self.driver.machine.membership());
         // The committed tail is replayed before the first tick.
         self.turn()?;
         let mut next_tick = Instant::now() + self.driver.heartbeat;

@@ -303,6 +303,7 @@ fn build(
         snapshots,
         heartbeat: config.heartbeat,
         warning_apply: config.warning_apply,
+        catch_up_entries: config.snapshot_catchup_entries,
     };
     Ok((Store(inner), driver))
 }

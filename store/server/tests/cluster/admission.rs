@@ -1,0 +1,195 @@
+//! The operator's calls: founding, pod-first joins with their disk identity, guarded changes, removal.
+
+use quorate_api::admin::change_membership_request::Change;
+use quorate_api::admin::{self, Phase, Role};
+use quorate_core::membership;
+use tonic::Code;
+
+use crate::member::{Member, authorized};
+
+const OWNER: &str = "0f9b7c1e-uid";
+
+/// Founds a cluster on a started, awaiting member.
+async fn found(member: &Member) -> admin::FoundResponse {
+    let state = member.until_phase(Phase::AwaitingAdmission).await;
+    let request = found_request(member, &state.disk_id);
+    let founded = member.admin().found(authorized(request)).await.unwrap().into_inner();
+    member.until(|state| state.role() == Role::Leader).await;
+    founded
+}
+
+fn found_request(member: &Member, disk_id: &str) -> admin::FoundRequest {
+    let named = (member.name.clone(), vec![member.peer_url()], disk_id.to_owned());
+    let expected = membership::founding(&[named], OWNER);
+    admin::FoundRequest {
+        owner_uid: OWNER.to_owned(),
+        owner_name: "default/main".to_owned(),
+        member_name: member.name.clone(),
+        peer_urls: vec![member.peer_url()],
+        expected_cluster_id: expected.cluster_id,
+        disk_id: disk_id.to_owned(),
+    }
+}
+
+async fn leader<'a>(members: &[&'a Member]) -> &'a Member {
+    for member in members {
+        let state = member.until(|state| state.leader_id != 0).await;
+        if let Some(leader) = members_by_id(members, state.leader_id).await {
+            return leader;
+        }
+    }
+    panic!("nobody leads");
+}
+
+async fn members_by_id<'a>(members: &[&'a Member], id: u64) -> Option<&'a Member> {
+    for member in members {
+        if member.until(|_| true).await.member_id == id {
+            return Some(member);
+        }
+    }
+    None
+}
+
+async fn configuration(leader: &Member) -> admin::Configuration {
+    let response = leader.admin().configuration(authorized(admin::ConfigurationRequest {})).await.unwrap();
+    response.into_inner().configuration.unwrap()
+}
+
+async fn change(leader: &Member, change: Change) -> Result<admin::ChangeMembershipResponse, tonic::Status> {
+    let expected_index = configuration(leader).await.index;
+    let request = admin::ChangeMembershipRequest { expected_index, change: Some(change) };
+    Ok(leader.admin().change_membership(authorized(request)).await?.into_inner())
+}
+
+/// Adds a started, awaiting member as a learner, admits it, and promotes it once it has caught up.
+async fn join(leader: &Member, joiner: &Member) -> u64 {
+    let state = joiner.until_phase(Phase::AwaitingAdmission).await;
+    let learner =
+        admin::Member { peer_urls: vec![joiner.peer_url()], disk_id: state.disk_id.clone(), ..Default::default() };
+    let added = change(leader, Change::AddLearner(learner)).await.unwrap();
+    let admit = admin::AdmitRequest {
+        member_id: added.member_id,
+        owner_uid: OWNER.to_owned(),
+        owner_name: "default/main".to_owned(),
+        disk_id: state.disk_id,
+        configuration: added.configuration,
+    };
+    joiner.admin().admit(authorized(admit)).await.unwrap();
+    joiner.until(|state| state.role() == Role::Learner).await;
+    leader
+        .until(|state| {
+            let progress = state.progress.iter().find(|progress| progress.member_id == added.member_id);
+            progress.is_some_and(|progress| progress.match_index >= state.committed_index)
+        })
+        .await;
+    change(leader, Change::Promote(added.member_id)).await.unwrap();
+    joiner.until(|state| state.role() == Role::Follower).await;
+    added.member_id
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_grown_to_three_and_shrunk_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members: Vec<Member> = (0..3).map(|i| Member::awaiting(folder.path(), &format!("main-{i}"))).collect();
+    members.iter_mut().for_each(Member::start);
+    let [a, b, c] = &members[..] else { unreachable!("three were made") };
+    let founded = found(a).await;
+    let disk_id = a.until_phase(Phase::Running).await.disk_id;
+    let again = a.admin().found(authorized(found_request(a, &disk_id))).await.unwrap().into_inner();
+    assert_eq!(again, founded, "founding again with the same content answers the same");
+    let first = a.put("k", "1").await.header.unwrap();
+    assert_eq!((first.cluster_id, first.member_id), (founded.cluster_id, founded.member_id));
+    join(a, b).await;
+    join(a, c).await;
+    let revision = c.put("k", "2").await.header.unwrap().revision;
+    for member in [a, b, c] {
+        member.until(|state| state.revision >= revision).await;
+    }
+    let hashes = [a.hash_kv(revision).await.hash, b.hash_kv(revision).await.hash, c.hash_kv(revision).await.hash];
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+
+    let leading = leader(&[a, b, c]).await;
+    let target = if leading.name == b.name { a } else { leading };
+    if target.name != leading.name {
+        let to = target.until(|_| true).await.member_id;
+        leading.admin().hand_over(authorized(admin::HandOverRequest { member_id: to })).await.unwrap();
+    }
+    for _ in 0..2 {
+        let remaining = configuration(target).await.members;
+        let own = target.until(|state| state.role() == Role::Leader).await.member_id;
+        let other = remaining.iter().find(|member| member.id != own).unwrap().id;
+        change(target, Change::Remove(other)).await.unwrap();
+    }
+    assert_eq!(configuration(target).await.members.len(), 1);
+    target.put("k", "3").await;
+    let removed: Vec<&Member> = [a, b, c].into_iter().filter(|member| member.name != target.name).collect();
+    for member in &removed {
+        assert!(member.data_dir().exists(), "a removed member's data stays");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_disk_is_never_admitted_under_the_id_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut a = Member::awaiting(folder.path(), "main-0");
+    let mut b = Member::awaiting(folder.path(), "main-1");
+    a.start();
+    b.start();
+    found(&a).await;
+    let id = join(&a, &b).await;
+    a.put("k", "v").await;
+    let configuration = configuration(&a).await;
+
+    b.kill();
+    std::fs::remove_dir_all(b.data_dir()).unwrap();
+    b.start();
+    let state = b.until_phase(Phase::AwaitingAdmission).await;
+    let admit = |disk_id: String| admin::AdmitRequest {
+        member_id: id,
+        owner_uid: OWNER.to_owned(),
+        owner_name: "default/main".to_owned(),
+        disk_id,
+        configuration: Some(configuration.clone()),
+    };
+    let old_disk = configuration.members.iter().find(|member| member.id == id).unwrap().disk_id.clone();
+    for (disk_id, text) in
+        [(state.disk_id.clone(), "add this disk as a new learner"), (old_disk, "meant for another disk")]
+    {
+        let status = b.admin().admit(authorized(admit(disk_id))).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains(text), "{}", status.message());
+    }
+    b.until_phase(Phase::AwaitingAdmission).await;
+}
+
+#[tokio::test]
+async fn refusals_name_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut a = Member::awaiting(folder.path(), "main-0");
+    a.start();
+    let disk_id = a.until_phase(Phase::AwaitingAdmission).await.disk_id;
+    let good = found_request(&a, &disk_id);
+    let status = a.admin().found(good.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "without the token nothing is done");
+    for (request, text) in [
+        (admin::FoundRequest { expected_cluster_id: 1, ..good.clone() }, "the latch expects 1"),
+        (admin::FoundRequest { disk_id: "00".into(), ..good.clone() }, "meant for another disk"),
+    ] {
+        let status = a.admin().found(authorized(request)).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains(text), "{}", status.message());
+    }
+    a.admin().found(authorized(good.clone())).await.unwrap();
+    a.until(|state| state.role() == Role::Leader).await;
+    let other = admin::FoundRequest { peer_urls: vec!["http://127.0.0.1:1".into()], ..good };
+    let named = (other.member_name.clone(), other.peer_urls.clone(), disk_id);
+    let expected_cluster_id = membership::founding(&[named], OWNER).cluster_id;
+    let other = admin::FoundRequest { expected_cluster_id, ..other };
+    let status = a.admin().found(authorized(other)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+
+    let stale = admin::ChangeMembershipRequest { expected_index: 77, change: Some(Change::Remove(1)) };
+    let status = a.admin().change_membership(authorized(stale)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert!(status.message().contains("the configuration moved: expected index 77"), "{}", status.message());
+}

@@ -1,0 +1,77 @@
+//! Kills and restarts of a static cluster of three, and a member that was away for longer than the log reaches back.
+
+use quorate_api::admin::Role;
+
+use crate::member::Member;
+
+async fn all_at(members: &[Member], revision: i64) {
+    for member in members {
+        member.until(|state| state.revision >= revision).await;
+    }
+    let mut hashes = Vec::new();
+    for member in members {
+        hashes.push(member.hash_kv(revision).await.hash);
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn acknowledged_writes_survive_the_kill_of_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = Member::static_cluster(folder.path(), 3);
+    members.iter_mut().for_each(Member::start);
+    let mut revision = 0;
+    for i in 0..30 {
+        revision = members[i % 3].put(&format!("k{i}"), "v").await.header.unwrap().revision;
+    }
+    members.iter_mut().for_each(Member::kill);
+    members.iter_mut().for_each(Member::start);
+    let after = members[0].put("after", "v").await.header.unwrap().revision;
+    assert_eq!(after, revision + 1);
+    assert_eq!(members[1].count().await, (31, after));
+    all_at(&members, after).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_told_to_stop_hands_over_and_exits_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = Member::static_cluster(folder.path(), 3);
+    members.iter_mut().for_each(Member::start);
+    members[0].put("k", "1").await;
+    let leader = members[0].until(|state| state.leader_id != 0).await.leader_id;
+    let mut leading = None;
+    for (i, member) in members.iter().enumerate() {
+        if member.until(|_| true).await.member_id == leader {
+            leading = Some(i);
+        }
+    }
+    let mut stopped = members.remove(leading.unwrap());
+    assert_eq!(stopped.terminate(), Some(0), "{}", stopped.log());
+    assert!(stopped.log().contains("handing leadership over before stopping"), "{}", stopped.log());
+    members[0].put("k", "2").await;
+    members[0].until(|state| state.leader_id != 0 && state.leader_id != leader).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_lost_everything_it_missed_in_the_log_gets_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members: Vec<Member> = Member::static_cluster(folder.path(), 3)
+        .into_iter()
+        .map(|m| m.with_flag("--snapshot-catchup-entries=1"))
+        .collect();
+    members.iter_mut().for_each(Member::start);
+    members[0].put("first", "v").await;
+    members[2].until(|state| state.role() != Role::Unspecified).await;
+    members[2].kill();
+    // Enough to fill segments of the log, so that what the third one needs is cut.
+    let value = "x".repeat(1 << 20);
+    let mut revision = 0;
+    for i in 0..150 {
+        revision = members[i % 2].put(&format!("k{i}"), &value).await.header.unwrap().revision;
+    }
+    members[2].start();
+    all_at(&members, revision).await;
+    assert!(members[2].log().contains("applied snapshot"), "it caught up by the log:\n{}", members[2].log());
+    let after = members[2].put("after", "v").await.header.unwrap().revision;
+    all_at(&members, after).await;
+}
