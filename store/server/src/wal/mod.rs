@@ -29,10 +29,10 @@ use reader::Shared;
 use segment::SegmentFile;
 use spares::Spares;
 
-/// Size of a segment unless a test wants smaller ones.
+/// Size of a segment, but for the first few of a log, which are smaller.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Segments kept preallocated, so that a full disk is noticed while two segments can still be written.
+/// Segments preallocated at any time, so that a full disk is noticed while two segments can still be written.
 const SPARES: usize = 2;
 
 /// Writes end at a multiple of this: a page that is overwritten whole needs no read first.

@@ -51,7 +51,8 @@ pub(super) fn open(directory: &Path, options: Options, durable_applied: Index) -
         std::fs::remove_file(path).map_err(Error::io("removal", path))?;
     }
     let directory_handle = File::open(directory).map_err(Error::io("opening", directory))?;
-    let mut spares = Spares::open(directory, options.segment_bytes, listing.spares)?;
+    let begun = listing.segments.last().map_or(0, |newest| newest.seq);
+    let spares = Spares::open(directory, options.segment_bytes, begun, listing.spares)?;
     let Some(recovery) = recovery else {
         let wal = begin_log(directory, directory_handle, options, spares)?;
         return Ok((wal, Recovered::nothing()));
@@ -66,7 +67,6 @@ pub(super) fn open(directory: &Path, options: Options, durable_applied: Index) -
         // Left alone, its records could one day be taken for those of a later group.
         current.erase(torn.offset)?;
     }
-    spares.top_up();
     Ok(assemble(directory, directory_handle, options, spares, current, segments, recovery))
 }
 
@@ -136,10 +136,10 @@ fn begin_log(directory: &Path, directory_handle: File, options: Options, mut spa
         hint: 0,
     };
     let mut buffer = Vec::new();
-    let spare = spares.take(options.segment_bytes)?;
+    let spare = spares.take(0)?;
     let (file, tail) = segment::begin(directory, spare, &start, None, &mut buffer)?;
     directory_handle.sync_all().map_err(Error::io("sync", directory))?;
-    spares.settle();
+    spares.top_up();
     let current = Arc::new(file);
     let contents =
         Contents { index: LogIndex::new(1, 0), segments: VecDeque::from([Arc::clone(&current)]), discarded_below: 0 };

@@ -11,6 +11,12 @@ use std::thread::JoinHandle;
 use super::segment::{self, SegmentFile, create_filled, is_full};
 use super::{Error, SPARES};
 
+/// Spares kept when cuts give more of them back than are used; the rest is deleted.
+const RECYCLED_MAX: usize = 4;
+
+/// Size of a log's first segment; each next one is twice as large up to the full size, so that a small log costs little disk.
+const FIRST_BYTES: u64 = 4 << 20;
+
 /// A file of `bytes` bytes whose blocks were written; what is in it does not matter.
 pub(super) struct Spare {
     pub path: PathBuf,
@@ -20,11 +26,14 @@ pub(super) struct Spare {
 
 pub(super) struct Spares {
     directory: PathBuf,
+    /// Size of a full segment.
     segment_bytes: u64,
+    /// Segments that the log has begun so far: what sizes depend on.
+    begun: u64,
     /// For the next file's name; names are not used twice by one process.
     number: u64,
     ready: VecDeque<Spare>,
-    /// Files that the helper was asked for and has not delivered. Invariant: `ready + asked <= SPARES`, but for what a start finds.
+    /// Files that the helper was asked for and has not delivered. It is asked while `ready + asked < SPARES`.
     asked: usize,
     /// Why the last file could not be made; stays until all spares are there again.
     shortage: Option<io::Error>,
@@ -35,32 +44,36 @@ pub(super) struct Spares {
 
 struct Helper {
     /// `None` only while being dropped.
-    orders: Option<SyncSender<u64>>,
+    orders: Option<SyncSender<Order>>,
     results: Receiver<io::Result<Spare>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// A file to be made.
+struct Order {
+    number: u64,
+    bytes: u64,
+}
+
 impl Spares {
-    /// Takes the spare files at hand, those of the wrong size excepted, and makes the missing ones. A lack of space is not an
-    /// error here: see `check`.
-    pub fn open(directory: &Path, segment_bytes: u64, found: Vec<PathBuf>) -> Result<Spares, Error> {
+    /// Takes the spare files at hand, those of a strange size excepted, and has the missing ones made. `begun` is the number of the
+    /// newest segment (0 = none).
+    pub fn open(directory: &Path, segment_bytes: u64, begun: u64, found: Vec<PathBuf>) -> Result<Spares, Error> {
         let mut spares = Spares {
             directory: directory.to_owned(),
             segment_bytes,
+            begun,
             number: 0,
             ready: VecDeque::new(),
             asked: 0,
             shortage: None,
             retry: false,
-            helper: Helper::start(directory, segment_bytes)?,
+            helper: Helper::start(directory)?,
         };
         for path in found {
             spares.adopt(path)?;
         }
-        spares.settle();
-        if spares.shortage.as_ref().is_some_and(|error| !is_full(error)) {
-            spares.check()?;
-        }
+        spares.top_up();
         Ok(spares)
     }
 
@@ -68,7 +81,8 @@ impl Spares {
         let file = segment::open(&path).map_err(Error::io("opening", &path))?;
         let bytes = file.metadata().map_err(Error::io("inspection", &path))?.len();
         self.number = self.number.max(number_of(&path).map_or(0, |number| number + 1));
-        if bytes == self.segment_bytes && self.ready.len() < SPARES {
+        let sizes = FIRST_BYTES.min(self.segment_bytes)..=self.segment_bytes;
+        if sizes.contains(&bytes) && self.ready.len() < RECYCLED_MAX {
             self.ready.push_back(Spare { path, file, bytes });
             return Ok(());
         }
@@ -81,11 +95,19 @@ impl Spares {
             self.collect(result);
         }
         while (self.shortage.is_none() || self.retry) && self.ready.len() + self.asked < SPARES {
+            let bytes = self.next_size();
             let number = self.next_number();
             let orders = self.helper.orders.as_ref().expect("the helper lives as long as the log");
-            orders.send(number).expect("the helper ends only when its orders end");
+            orders.send(Order { number, bytes }).expect("the helper ends only when its orders end");
             self.asked += 1;
         }
+    }
+
+    /// Size of the segment that the next file will become.
+    fn next_size(&self) -> u64 {
+        const DOUBLINGS_MAX: u64 = 32;
+        let before = self.begun + (self.ready.len() + self.asked) as u64;
+        (FIRST_BYTES << before.min(DOUBLINGS_MAX)).min(self.segment_bytes)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -135,6 +157,7 @@ impl Spares {
             }
             spare.bytes = needed;
         }
+        self.begun += 1;
         Ok(spare)
     }
 
@@ -158,7 +181,7 @@ impl Spares {
 
     /// Whether a segment that is cut from the log should become a spare.
     pub fn wants(&self, bytes: u64) -> bool {
-        bytes == self.segment_bytes && self.ready.len() + self.asked < SPARES
+        bytes == self.segment_bytes && self.ready.len() + self.asked < RECYCLED_MAX
     }
 
     /// Takes over a segment's file under a spare's name; the caller syncs the directory before it is written again.
@@ -171,6 +194,7 @@ impl Spares {
     }
 
     /// Waits until the helper has nothing left to do.
+    #[cfg(test)]
     pub fn settle(&mut self) {
         self.top_up();
         while self.asked > 0 {
@@ -211,14 +235,14 @@ pub(super) fn classify(name: &str) -> Option<bool> {
 }
 
 impl Helper {
-    fn start(directory: &Path, bytes: u64) -> Result<Helper, Error> {
-        let (orders, inbox) = sync_channel::<u64>(SPARES);
+    fn start(directory: &Path) -> Result<Helper, Error> {
+        let (orders, inbox) = sync_channel::<Order>(SPARES);
         let (outbox, results) = sync_channel(SPARES);
         let path = directory.to_owned();
         let thread = std::thread::Builder::new()
             .name("wal-spares".to_owned())
             .spawn(move || {
-                for number in inbox {
+                for Order { number, bytes } in inbox {
                     // The log is gone when nobody listens any more.
                     if outbox.send(make(&path, number, bytes)).is_err() {
                         break;

@@ -1,6 +1,7 @@
 //! The log on a real directory: reopening, rolling, recycling, torn and corrupt files, readers beside the writer.
 
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -72,7 +73,7 @@ fn segments_roll_and_are_recycled_after_a_cut_without_their_old_content() {
         assert!(reader.first_index() > last - 300, "whole segments went");
         assert_eq!(reader.term(reader.first_index() - 1), Some(1), "raft asks for the term before the first");
         wal.spares.settle();
-        assert_eq!(wal.spares.ready(), SPARES);
+        assert!(wal.spares.ready() >= SPARES);
         drop(wal);
         let recovered;
         (wal, recovered) = open(&directory, last).unwrap();
@@ -80,7 +81,93 @@ fn segments_roll_and_are_recycled_after_a_cut_without_their_old_content() {
     }
     let error = wal.reader().entries(1, 2, 100).unwrap_err();
     assert!(matches!(error, ReadError::Compacted { index: 1, .. }), "{error}");
-    assert!(files(&directory).len() <= 3 + SPARES, "{:?}", files(&directory));
+    assert!(files(&directory).len() <= 8, "{:?}", files(&directory));
+}
+
+#[test]
+fn a_log_whose_segments_are_cut_as_fast_as_they_fill_creates_no_files() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = open(&directory, 0).unwrap();
+    let mut inodes = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        fill(&mut wal, 60);
+        wal.cut(wal.reader().last_index()).unwrap();
+        inodes.insert(wal.current.file.metadata().unwrap().ino());
+    }
+    assert!(wal.tail.seq > 30, "{} segments", wal.tail.seq);
+    assert!(inodes.len() <= 1 + 2 * SPARES, "the same files serve again: {inodes:?}");
+}
+
+#[test]
+fn segments_grow_to_their_full_size_so_that_a_small_log_is_small() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = Wal::open(directory.path(), Options::new([7; 16]), 0).unwrap();
+    wal.spares.settle();
+    let mut sizes: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len() >> 20)
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [4, 8, 16]);
+}
+
+/// Runs on a thread with a mount namespace of its own, on a volume of `bytes`; nothing of it is left behind.
+fn on_a_small_volume(bytes: u64, test: impl FnOnce(&Path) + Send) {
+    use nix::mount::{MsFlags, mount};
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    std::thread::scope(|scope| {
+        let body = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("mounting needs root");
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let options = format!("size={bytes}");
+            mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+            test(path);
+        };
+        scope.spawn(body).join().unwrap();
+    });
+}
+
+#[test]
+fn a_full_disk_is_reported_while_writes_still_succeed_and_costs_nothing_in_the_end() {
+    on_a_small_volume(256 << 10, |volume| {
+        let path = volume.join("wal");
+        let options = Options { segment_bytes: 64 << 10, ..SMALL };
+        let (mut wal, _) = Wal::open(&path, options, 0).unwrap();
+        wal.spares.settle();
+        wal.check_space().unwrap();
+        let ballast = volume.join("ballast");
+        std::fs::write(&ballast, vec![1; 50 << 10]).unwrap();
+        while wal.tail.seq == 1 {
+            fill(&mut wal, 1);
+        }
+        wal.spares.settle();
+        assert!(wal.check_space().unwrap_err().is_no_space());
+        let refused = loop {
+            let next = wal.reader().last_index() + 1;
+            let entries = [entry(next, 1, 200)];
+            let group = Group {
+                number: wal.last_group() + 1,
+                commit: next - 1,
+                hard_state: None,
+                entries: &entries,
+                marker: None,
+            };
+            if let Err(error) = wal.append(group) {
+                break error;
+            }
+        };
+        assert!(refused.is_no_space(), "{refused}");
+        assert_eq!(wal.tail.seq, 3, "both spares were written first");
+        let last = wal.reader().last_index();
+        std::fs::remove_file(&ballast).unwrap();
+        fill(&mut wal, 5);
+        assert_eq!(wal.reader().last_index(), last + 5);
+        drop(wal);
+        let (_, recovered) = Wal::open(&path, options, last).unwrap();
+        assert_eq!((recovered.last_index, recovered.torn), (last + 5, None));
+    });
 }
 
 #[test]
@@ -222,7 +309,7 @@ fn files_are_private_and_leftovers_of_an_interrupted_fill_go() {
     std::fs::write(path.join("spare-00000000000000ff.new"), b"half").unwrap();
     std::fs::write(path.join("spare-00000000000000fe.tmp"), b"wrong size").unwrap();
     drop(open(&directory, 0).unwrap());
-    assert_eq!(files(&directory).len(), 1 + SPARES);
+    assert_eq!(files(&directory).len(), 1 + SPARES, "the helper finishes what it was asked for");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     for name in files(&directory) {
         let metadata = path.join(&name).metadata().unwrap();
