@@ -414,6 +414,40 @@ fn an_overwritten_suffix_survives_a_cut_between_its_two_lives() {
     assert_eq!(log.read(&recovery).entries, entries[3..]);
 }
 
+/// A log with everything that the format can hold.
+fn everything() -> (Vec<u8>, Model) {
+    let mut log = Log::new(false);
+    let membership = Entry { kind: EntryKind::Membership, ..entry(1, 1, b"member") };
+    let hard_state = Some(HardState { term: 2, vote: 3, commit: 1 });
+    let meta = SnapshotMeta { index: 9, term: 2, conf_state: conf_state() };
+    let marker = Some(SnapshotMarker { meta, directory: "0000000000000002".to_owned() });
+    for group in [
+        Owned { commit: 0, hard_state: None, entries: vec![membership, entry(2, 1, b"put")], marker: None },
+        Owned { commit: 1, hard_state, entries: vec![], marker: None },
+        Owned { commit: 9, hard_state, entries: vec![entry(10, 2, b"")], marker },
+    ] {
+        log.append(&group, false);
+    }
+    let mut bytes = log.segments.remove(0).1;
+    bytes.truncate(log.tail.offset as usize);
+    encode_hint(&log.tail, 10, &mut bytes);
+    (bytes, log.model)
+}
+
+/// The bytes of format 1, kept as text so that a change of them is seen in review. A change needs a new format version.
+#[test]
+fn format_1_is_written_and_read_as_it_was_released() {
+    const RELEASED: &str = include_str!("../../testdata/wal_format/v1.hex");
+    let (bytes, model) = everything();
+    let lines = bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n");
+    assert_eq!(lines.collect::<String>(), RELEASED);
+    let name = SegmentName { seq: 1, base: 1 };
+    let recovery = scan(&[(name, bytes)], 0).expect("it was released");
+    assert_eq!((recovery.index.first(), recovery.index.last(), recovery.hint), (10, 10, 10));
+    assert_eq!((recovery.hard_state, recovery.commit), (model.hard_state, model.commit));
+    assert_eq!(recovery.marker, model.marker);
+}
+
 #[test]
 fn segment_names_read_back() {
     let name = SegmentName { seq: 3, base: 0x1f };
