@@ -63,7 +63,7 @@ pub enum Error {
     #[error("watch is canceled by the server")]
     WatchCanceled,
 
-    #[error("{}", .0.message())]
+    #[error("{}", explain(.0))]
     Rpc(Status),
     #[error("failed to {what} lease ({source})")]
     Lease { what: &'static str, source: Box<Error> },
@@ -131,6 +131,14 @@ impl Error {
     /// Whether the reader still has to be told.
     pub fn is_silent(&self) -> bool {
         matches!(self, Error::Reported | Error::Interrupted)
+    }
+}
+
+/// The server's text; for a request that failed on the way, the reason at the bottom of it as well.
+fn explain(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => format!("{}: {}", status.message(), client::connector::innermost(source)),
+        None => status.message().to_owned(),
     }
 }
 

@@ -26,13 +26,12 @@ pub async fn disarm(context: &Context) -> Result<(), Error> {
     let response = context
         .call(async |client| {
             let active = get(&client).await?;
-            let mut disarmed = AlarmResponse { header: active.header, alarms: Vec::new() };
+            // Several answers make this one, so it has no header.
+            let mut disarmed = AlarmResponse::default();
             for alarm in active.alarms {
                 let action = AlarmAction::Deactivate.into();
                 let request = AlarmRequest { action, member_id: alarm.member_id, alarm: alarm.alarm };
-                let response = client.maintenance().alarm(request).await?.into_inner();
-                disarmed.header = response.header;
-                disarmed.alarms.extend(response.alarms);
+                disarmed.alarms.extend(client.maintenance().alarm(request).await?.into_inner().alarms);
             }
             Ok(disarmed)
         })

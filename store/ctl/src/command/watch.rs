@@ -94,8 +94,8 @@ impl Watch<'_> {
                 }
             }
             match self.follow_stream(client).await {
-                Err(Error::Rpc(status)) if may_pass(&status) => {
-                    eprintln!("Watch interrupted ({}), trying again", status.message());
+                Err(error) if may_pass(&error) => {
+                    eprintln!("Watch interrupted ({error}), trying again");
                     tokio::time::sleep(REOPEN_PAUSE).await;
                 }
                 done => return done,
@@ -193,7 +193,8 @@ impl Watch<'_> {
 }
 
 /// Whether another attempt may succeed: the connection broke, or the member cannot serve just now.
-fn may_pass(status: &Status) -> bool {
+fn may_pass(error: &Error) -> bool {
+    let Error::Rpc(status) = error else { return false };
     let broke_here = std::error::Error::source(status).is_some();
     broke_here || matches!(status.code(), Code::Unavailable | Code::Internal)
 }

@@ -1,4 +1,4 @@
-//! Alarms.
+//! Alarms. The simple format is etcd's own text form of the message, which has two spaces.
 
 use prost::Message;
 use quorate_api::etcdserverpb::AlarmResponse;
@@ -9,7 +9,7 @@ use crate::go::json::Object;
 impl Render for AlarmResponse {
     fn simple(&self, _: Style, out: &mut Vec<u8>) {
         for alarm in &self.alarms {
-            let line = format!("memberID:{} alarm:{} \n", alarm.member_id, alarm.alarm().as_str_name());
+            let line = format!("memberID:{}  alarm:{}\n", alarm.member_id, alarm.alarm().as_str_name());
             out.extend_from_slice(line.as_bytes());
         }
     }

@@ -104,7 +104,7 @@ fn status_fields(endpoint: &str, status: &StatusResponse, style: Style, out: &mu
         ("IsLearner", status.is_learner.to_string()),
         ("RaftIndex", status.raft_index.to_string()),
         ("RaftAppliedIndex", status.raft_applied_index.to_string()),
-        ("Errors", format!("[{}]", status.errors.iter().map(|e| quote(e.as_bytes())).collect::<Vec<_>>().join(" "))),
+        ("Errors", format!("[{}]", status.errors.join(" "))),
         ("Endpoint", quote(endpoint.as_bytes())),
         ("DowngradeTargetVersion", quote(downgrade.target_version.as_bytes())),
         ("DowngradeEnabled", downgrade.enabled.to_string()),

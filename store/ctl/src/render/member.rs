@@ -172,11 +172,7 @@ impl Render for Added {
     fn fields(&self, style: Style, out: &mut String) {
         header_fields(&self.response.header, style, out);
         if let Some(member) = &self.response.member {
-            out.push_str(&format!(
-                "\"MemberID\" : {}\n\"Name\" : {}\n",
-                id(member.id, style),
-                quote(self.name.as_bytes())
-            ));
+            member_fields(member, style, out);
         }
     }
 
@@ -197,6 +193,9 @@ impl<R: Change> Render for Changed<R> {
 
     fn fields(&self, style: Style, out: &mut String) {
         header_fields(self.response.header(), style, out);
+        for member in self.response.members() {
+            member_fields(member, style, out);
+        }
     }
 
     fn protobuf(&self) -> Option<Vec<u8>> {

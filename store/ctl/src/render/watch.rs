@@ -60,7 +60,8 @@ impl Render for WatchResponse {
         }
     }
 
+    /// Without the watch's id, which is a matter between client and server.
     fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+        Some(WatchResponse { watch_id: 0, ..self.clone() }.encode_to_vec())
     }
 }
