@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -24,7 +25,20 @@ pub struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(SocketFile),
+}
+
+/// A listening socket file; removed with the listener.
+struct SocketFile {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // One that is gone already was removed by a person.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Listener {
@@ -39,7 +53,7 @@ impl Listener {
             (false, _) => None,
         };
         let socket = match url.socket_file() {
-            Some(path) => bind_file(&path).map(Socket::Unix),
+            Some(path) => bind_file(path).map(Socket::Unix),
             None => bind_tcp(url, reuse_port).await.map(Socket::Tcp),
         };
         let socket = socket.map_err(|source| {
@@ -78,7 +92,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Socket::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Socket::Unix(file) => Ok(Stream::Unix(file.listener.accept().await?.0)),
         }
     }
 }
@@ -97,12 +111,12 @@ async fn bind_tcp(url: &Url, reuse_port: bool) -> io::Result<TcpListener> {
 }
 
 /// A file that a dead process left behind is removed, one that is listened on is not.
-fn bind_file(path: &std::path::Path) -> io::Result<UnixListener> {
+fn bind_file(path: PathBuf) -> io::Result<SocketFile> {
     if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        std::fs::remove_file(path)?;
+        std::fs::remove_file(&path)?;
     }
-    UnixListener::bind(path)
+    Ok(SocketFile { listener: UnixListener::bind(&path)?, path })
 }

@@ -17,18 +17,23 @@ use crate::rpc::{Health, Router};
 struct Running {
     server: Server,
     metrics: Arc<Metrics>,
+    /// Of no meaning for a socket file.
     address: SocketAddr,
 }
 
 async fn start(url: &str, make: impl FnOnce(Arc<Router>, Arc<Pages>) -> Service) -> Running {
+    serve(&url.parse().unwrap(), make).await
+}
+
+async fn serve(url: &Url, make: impl FnOnce(Arc<Router>, Arc<Pages>) -> Service) -> Running {
     let metrics = Arc::new(Metrics::new(false));
     let router = Router::new(metrics.clone(), Box::new(|_| Ok(())), Duration::ZERO)
         .with(HealthServer::new(Health::new(CancellationToken::new())).max_decoding_message_size(1024));
     let pages = Pages::new(Arc::new(healthy()), metrics.clone());
     let keepalive = Keepalive { interval: None, timeout: Duration::from_secs(20) };
     let server = Server::new(Settings { keepalive, streams_max: 100 }, metrics.clone());
-    let listener = Listener::bind(&url.parse().unwrap(), None, false).await.unwrap();
-    let address = listener.address().unwrap();
+    let listener = Listener::bind(url, None, false).await.unwrap();
+    let address = listener.address().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
     server.serve(listener, make(Arc::new(router), Arc::new(pages)));
     Running { server, metrics, address }
 }
@@ -121,6 +126,24 @@ async fn a_stream_that_does_not_end_is_cut_after_the_grace_period() {
     assert_eq!(stream.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     running.server.stop(Duration::from_millis(20)).await;
     assert!(stream.message().await.is_err());
+}
+
+#[tokio::test]
+async fn a_socket_file_is_served_taken_over_from_the_dead_and_removed_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("client.sock");
+    let url: Url = format!("unix://{}", path.display()).parse().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a dead process leaves its file");
+    let running = serve(&url, Service::both).await;
+    assert!(Listener::bind(&url, None, false).await.is_err());
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with("ok\n"), "{text}");
+    running.server.stop(Duration::from_secs(60)).await;
+    assert!(!path.exists());
 }
 
 #[tokio::test]

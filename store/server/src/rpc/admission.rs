@@ -12,7 +12,7 @@ const LEARNER_SERVES: [&str; 3] =
 
 /// The gate of the client listeners.
 pub fn gate(store: Store) -> Gate {
-    Box::new(move |call| admit(call, &store.status()).map_err(Into::into))
+    Box::new(move |call| admit(call, &store.0.status.load()).map_err(Into::into))
 }
 
 fn admit(call: &Parts, status: &Status) -> Result<(), Error> {
@@ -29,4 +29,56 @@ fn admit(call: &Parts, status: &Status) -> Result<(), Error> {
         return Err(Error::NoLeader);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderValue, Request};
+    use quorate_core::replica::Role;
+
+    fn status(leader: u64, is_learner: bool) -> Status {
+        Status {
+            role: Role::Follower,
+            leader,
+            term: 1,
+            committed: 0,
+            applied: 0,
+            is_learner,
+            revision: 1,
+            compact_revision: -1,
+            feature_level: 1,
+            alarms: Vec::new(),
+            db_size_in_use: 0,
+            db_size: 0,
+            leader_lost: None,
+            removed: false,
+        }
+    }
+
+    fn call(path: &str, name: &'static str, value: &[u8]) -> Parts {
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        request.headers_mut().insert(name, HeaderValue::from_bytes(value).unwrap());
+        request.into_parts().0
+    }
+
+    #[test]
+    fn calls_are_admitted_and_refused_as_by_etcds_interceptors() {
+        const PUT: &str = "/etcdserverpb.KV/Put";
+        for (path, name, value, status, expected) in [
+            (PUT, "hasleader", &b"true"[..], status(1, false), Ok(())),
+            (PUT, "hasleader", b"true", status(0, false), Err(Error::NoLeader)),
+            (PUT, "hasleader", b"false", status(0, false), Ok(())),
+            (PUT, "client-api-version", b"3.7", status(0, false), Ok(())),
+            (PUT, "client-api-version", b"\xff", status(1, false), Err(Error::InvalidClientAPIVersion)),
+            (PUT, "x", b"", status(1, true), Err(Error::NotSupportedForLearner)),
+            ("/grpc.health.v1.Health/Check", "x", b"", status(1, true), Err(Error::NotSupportedForLearner)),
+            ("/etcdserverpb.Watch/Watch", "x", b"", status(1, true), Err(Error::NotSupportedForLearner)),
+            ("/etcdserverpb.KV/Range", "x", b"", status(1, true), Ok(())),
+            ("/etcdserverpb.Maintenance/Status", "x", b"", status(1, true), Ok(())),
+            ("/etcdserverpb.Maintenance/Snapshot", "x", b"", status(1, true), Ok(())),
+        ] {
+            assert_eq!(admit(&call(path, name, value), &status), expected, "{path} {name}: {value:?}");
+        }
+    }
 }

@@ -5,6 +5,9 @@ use quorate_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUni
 use quorate_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_api::etcdserverpb::{self as pb};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::client::{Blank, Client, Op, bytes, show, show_error};
 use crate::process::Server;
 
@@ -399,4 +402,58 @@ async fn limits_are_etcds() {
         ],
     )
     .await;
+}
+
+/// Status, headers that matter and body of a page; the order of checks is unspecified in etcd.
+async fn page(address: &str, method: &str, path: &str) -> (String, Vec<String>, Vec<String>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines().map(str::to_ascii_lowercase);
+    let status = lines.next().unwrap();
+    let wanted = ["content-type:", "allow:", "x-content-type-options:", "access-control-", "content-length:"];
+    let mut headers: Vec<String> = lines.filter(|line| wanted.iter().any(|name| line.starts_with(name))).collect();
+    headers.sort();
+    let mut body: Vec<String> = body.lines().map(str::to_owned).collect();
+    body.sort();
+    (status, headers, body)
+}
+
+#[tokio::test]
+async fn pages_are_etcds_to_the_header() {
+    let (quorate, etcd) = (Server::quorate(&[]), Server::etcd(&[]));
+    let mut clients = [Client::connect(&quorate.address()).await, Client::connect(&etcd.address()).await];
+    for alarm in [pb::AlarmType::None, pb::AlarmType::Nospace, pb::AlarmType::Corrupt] {
+        let action = pb::alarm_request::AlarmAction::Activate.into();
+        for client in &mut clients {
+            client.maintenance.alarm(pb::AlarmRequest { action, member_id: 1, alarm: alarm.into() }).await.unwrap();
+        }
+        for path in [
+            "/health",
+            "/health?exclude=NOSPACE",
+            "/health?exclude=NOSPACE&exclude=CORRUPT",
+            "/health?serializable=true",
+            "/livez",
+            "/livez?verbose",
+            "/livez/serializable_read",
+            "/livez/linearizable_read",
+            "/readyz",
+            "/readyz?verbose",
+            "/readyz?exclude=data_corruption&verbose=1",
+            "/readyz/data_corruption",
+            "/readyz/non_learner?verbose",
+            "/readyz/",
+            "/version",
+            "/absent",
+        ] {
+            for method in ["GET", "POST", "OPTIONS"] {
+                let found = page(&quorate.address(), method, path).await;
+                let expected = page(&etcd.address(), method, path).await;
+                assert_eq!(found, expected, "{method} {path} with alarm {alarm:?}: ours is left, etcd's right");
+            }
+        }
+    }
 }
