@@ -71,6 +71,13 @@ pub struct Seed {
     pub disk_id: String,
 }
 
+impl From<quorate_api::admin::Member> for Seed {
+    fn from(member: quorate_api::admin::Member) -> Seed {
+        let quorate_api::admin::Member { id, name, peer_urls, client_urls: _, learner, disk_id } = member;
+        Seed { id, name, peer_urls, learner, disk_id }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub uid: String,

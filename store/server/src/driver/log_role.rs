@@ -174,6 +174,8 @@ fn run(wal: &Mutex<Wal>, jobs: &Receiver<Job>, done: &AtomicU64, inbox: &Inbox, 
         let Some(mut job) = held.take().or_else(|| jobs.recv().ok()) else { return };
         gather(&mut job, jobs, &mut held);
         if let Err(error) = append(wal, inbox, metrics, job.hard_state, &job.entries, None) {
+            // Nobody waits for a thread that is gone; whatever comes next meets a log that takes no more writes.
+            done.store(u64::MAX, Ordering::Release);
             inbox.push(Input::Failed(error.to_string()));
             return;
         }

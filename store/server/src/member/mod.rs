@@ -2,6 +2,7 @@
 //! nowhere else.
 
 mod admission;
+mod join;
 mod open;
 mod ready;
 mod serve;
@@ -47,9 +48,14 @@ pub enum Error {
     #[error("--initial-cluster has {given} for {name:?} but missing from --initial-advertise-peer-urls={advertised}")]
     PeerUrls { name: String, given: String, advertised: String },
     #[error(
-        "--initial-cluster-state=existing on the empty directory {}: a member that joins is started with --initial-cluster-state=await and admitted by the operator or `quoratectl`", .path.display()
+        "cannot learn the cluster from the members of --initial-cluster: {failures}; start this member while they run"
     )]
-    Existing { path: PathBuf },
+    NoPeer { failures: String },
+    #[error(
+        "cluster {cluster:x} has no member with the peer URLs {urls}: add it first (`quoratectl member add`), or correct \
+         --initial-advertise-peer-urls"
+    )]
+    NotAdded { urls: String, cluster: u64 },
     #[error("the admin token file {}: {source}", .path.display())]
     Token { path: PathBuf, source: std::io::Error },
     #[error("this member stopped: {0}")]
@@ -75,6 +81,11 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
         }
     };
     tokio::pin!(stop);
+    if let Founding::Existing { members, .. } = &config.founding
+        && directory.member().identity.is_none()
+    {
+        join::join(&config, members, admission.planes().peer.as_ref(), &directory).await?;
+    }
     found_by_flags(&config, &directory)?;
     tokio::select! {
         () = admission.bound() => {}
@@ -101,12 +112,7 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
 /// Binds an empty directory to the cluster that the flags describe; a directory with data ignores them but for the check that they
 /// mean the same cluster.
 fn found_by_flags(config: &Config, directory: &Directory) -> Result<(), Error> {
-    let Founding::New { members, token } = &config.founding else {
-        if matches!(config.founding, Founding::Existing { .. }) && directory.member().identity.is_none() {
-            return Err(Error::Existing { path: config.data_dir.clone() });
-        }
-        return Ok(());
-    };
+    let Founding::New { members, token } = &config.founding else { return Ok(()) };
     if directory.member().identity.is_some() {
         return Ok(());
     }

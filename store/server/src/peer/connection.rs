@@ -3,17 +3,22 @@
 use std::io;
 use std::time::Duration;
 
+use prost::Message;
+use quorate_api::admin;
 use quorate_core::log::MemberId;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Local;
 use super::handshake::{self, Channel, FEATURE_LEVEL, Hello, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::tls::Plane;
 
 /// How long connecting, TLS and the handshake may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A configuration of a few members is a kilobyte.
+const CONFIGURATION_BYTES_MAX: u32 = 1 << 20;
 
 /// Either a plain or a TLS stream.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -39,24 +44,6 @@ pub enum Error {
 /// # Errors
 /// The address, the network, TLS, or the peer's refusal.
 pub async fn connect(local: &Local, to: MemberId, url: &str, channel: Channel) -> Result<Stream, Error> {
-    tokio::time::timeout(CONNECT_TIMEOUT, open(local, to, url, channel)).await.unwrap_or(Err(Error::Timeout))
-}
-
-async fn open(local: &Local, to: MemberId, url: &str, channel: Channel) -> Result<Stream, Error> {
-    let parsed = url::Url::parse(url).map_err(|_| Error::Url(url.to_owned()))?;
-    let host = parsed.host_str().ok_or_else(|| Error::Url(url.to_owned()))?.trim_matches(['[', ']']);
-    let port = parsed.port_or_known_default().ok_or_else(|| Error::Url(url.to_owned()))?;
-    let tcp = TcpStream::connect((host, port)).await?;
-    tcp.set_nodelay(true)?;
-    let mut stream: Stream = match (parsed.scheme(), &local.tls) {
-        ("http", _) => Box::new(tcp),
-        ("https", Some(plane)) => {
-            let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Url(url.to_owned()))?;
-            Box::new(TlsConnector::from(plane.client.clone()).connect(name, tcp).await?)
-        }
-        ("https", None) => return Err(Error::NoTls(url.to_owned())),
-        _ => return Err(Error::Url(url.to_owned())),
-    };
     let hello = Hello {
         channel,
         protocol_min: PROTOCOL_MIN,
@@ -68,6 +55,58 @@ async fn open(local: &Local, to: MemberId, url: &str, channel: Channel) -> Resul
         boot: local.boot,
         disk_id: local.disk_id.clone(),
     };
-    handshake::call(&mut stream, &hello).await?;
+    in_time(open(local.tls.as_ref(), url, &hello)).await
+}
+
+/// Asks the member at `url` for its configuration; for a member that knows nothing but addresses yet.
+///
+/// # Errors
+/// The address, the network, TLS, or something that is no peer.
+pub async fn discover(tls: Option<&Plane>, url: &str) -> Result<admin::Configuration, Error> {
+    let hello = Hello {
+        channel: Channel::Discover,
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        feature_level: FEATURE_LEVEL,
+        cluster_id: 0,
+        from: 0,
+        to: 0,
+        boot: 0,
+        disk_id: String::new(),
+    };
+    in_time(async {
+        let mut stream = open(tls, url, &hello).await?;
+        let length = stream.read_u32().await?;
+        if length > CONFIGURATION_BYTES_MAX {
+            return Err(handshake::Error::Malformed("its configuration is too long").into());
+        }
+        let mut data = vec![0; length as usize];
+        stream.read_exact(&mut data).await?;
+        admin::Configuration::decode(data.as_slice())
+            .map_err(|_| handshake::Error::Malformed("its configuration does not decode").into())
+    })
+    .await
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or(Err(Error::Timeout))
+}
+
+async fn open(tls: Option<&Plane>, url: &str, hello: &Hello) -> Result<Stream, Error> {
+    let parsed = url::Url::parse(url).map_err(|_| Error::Url(url.to_owned()))?;
+    let host = parsed.host_str().ok_or_else(|| Error::Url(url.to_owned()))?.trim_matches(['[', ']']);
+    let port = parsed.port_or_known_default().ok_or_else(|| Error::Url(url.to_owned()))?;
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    let mut stream: Stream = match (parsed.scheme(), tls) {
+        ("http", _) => Box::new(tcp),
+        ("https", Some(plane)) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Url(url.to_owned()))?;
+            Box::new(TlsConnector::from(plane.client.clone()).connect(name, tcp).await?)
+        }
+        ("https", None) => return Err(Error::NoTls(url.to_owned())),
+        _ => return Err(Error::Url(url.to_owned())),
+    };
+    handshake::call(&mut stream, hello).await?;
     Ok(stream)
 }

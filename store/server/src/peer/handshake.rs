@@ -20,6 +20,8 @@ const HELLO_BYTES_MAX: u32 = 4096;
 pub enum Channel {
     Frames,
     Snapshot,
+    /// A member that was added by etcd's own call asks which configuration it belongs to; it knows no ids yet.
+    Discover,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Hello {
         out.put_u8(match self.channel {
             Channel::Frames => 1,
             Channel::Snapshot => 2,
+            Channel::Discover => 3,
         });
         out.put_u16(self.protocol_min);
         out.put_u16(self.protocol_max);
@@ -99,6 +102,7 @@ impl Hello {
         let channel = match data.get_u8() {
             1 => Channel::Frames,
             2 => Channel::Snapshot,
+            3 => Channel::Discover,
             _ => return Err(Error::Malformed("it wants an unknown kind of channel")),
         };
         Ok(Hello {
@@ -120,14 +124,17 @@ impl Hello {
     /// # Errors
     /// The first mismatch, by name.
     pub fn check(&self, cluster_id: u64, member: MemberId, level: u32, membership: &Membership) -> Result<(), Refusal> {
+        if self.protocol_min > PROTOCOL_MAX || self.protocol_max < PROTOCOL_MIN {
+            return Err(Refusal::Protocol { min: self.protocol_min, max: self.protocol_max });
+        }
+        if self.channel == Channel::Discover {
+            return Ok(());
+        }
         if self.cluster_id != cluster_id {
             return Err(Refusal::Cluster { ours: cluster_id, theirs: self.cluster_id });
         }
         if self.to != member {
             return Err(Refusal::Member { ours: member, wanted: self.to });
-        }
-        if self.protocol_min > PROTOCOL_MAX || self.protocol_max < PROTOCOL_MIN {
-            return Err(Refusal::Protocol { min: self.protocol_min, max: self.protocol_max });
         }
         if self.feature_level < level {
             return Err(Refusal::FeatureLevel { required: level, theirs: self.feature_level });

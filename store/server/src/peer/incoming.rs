@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use prost::Message;
+use quorate_api::admin;
 use quorate_core::log::MemberId;
 use quorate_core::node::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,12 +76,28 @@ async fn connection(
     let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(tcp, tls, peers.local())).await;
     let (stream, hello) = greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     match hello.channel {
+        Channel::Discover => tell_configuration(stream, peers.local()).await,
         Channel::Frames => read_frames(stream, hello, peers, calls).await,
         Channel::Snapshot => {
             let _ = snapshots.send(IncomingSnapshot { from: hello.from, stream }).await;
             Ok(())
         }
     }
+}
+
+/// Tells a member that was added which cluster and which members it joins.
+async fn tell_configuration(mut stream: Stream, local: &Local) -> Result<(), handshake::Error> {
+    let membership = local.membership.load();
+    let configuration = admin::Configuration {
+        cluster_id: local.cluster_id,
+        index: membership.index(),
+        members: membership.members().map(|member| member.to_message()).collect(),
+    };
+    let data = configuration.encode_to_vec();
+    stream.write_u32(u32::try_from(data.len()).map_err(|_| handshake::Error::Malformed("too many members"))?).await?;
+    stream.write_all(&data).await?;
+    stream.flush().await?;
+    Ok(())
 }
 
 async fn greet(tcp: TcpStream, tls: bool, local: &Arc<Local>) -> Result<(Stream, Hello), handshake::Error> {

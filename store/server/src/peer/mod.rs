@@ -10,7 +10,7 @@ mod incoming;
 mod outgoing;
 mod snapshots;
 
-pub use connection::{Stream, connect};
+pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
 pub use incoming::{IncomingCall, IncomingSnapshot, serve};
 pub use snapshots::Snapshots;

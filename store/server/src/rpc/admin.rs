@@ -112,7 +112,7 @@ impl Admin for AdminService {
         self.authorize(&request)?;
         let admin::AdmitRequest { member_id, owner_uid, owner_name, disk_id, configuration } = request.into_inner();
         let configuration = configuration.ok_or_else(|| Status::invalid_argument("configuration is missing"))?;
-        let seeds = configuration.members.into_iter().map(seed).collect();
+        let seeds = configuration.members.into_iter().map(Seed::from).collect();
         let owner = Owner { uid: owner_uid, name: owner_name };
         let admission = self.admission.clone();
         let cluster_id = configuration.cluster_id;
@@ -317,11 +317,6 @@ impl Admin for AdminService {
 /// The directory syncs files: off the runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
-}
-
-fn seed(member: admin::Member) -> Seed {
-    let admin::Member { id, name, peer_urls, client_urls: _, learner, disk_id } = member;
-    Seed { id, name, peer_urls, learner, disk_id }
 }
 
 /// A learner as the operator wants it added; it must say which disk is meant.

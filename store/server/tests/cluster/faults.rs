@@ -1,6 +1,7 @@
 //! Kills and restarts of a static cluster of three, and a member that was away for longer than the log reaches back.
 
 use quorate_api::admin::Role;
+use quorate_api::etcdserverpb as pb;
 
 use crate::member::Member;
 
@@ -74,4 +75,26 @@ async fn a_follower_that_lost_everything_it_missed_in_the_log_gets_a_snapshot() 
     assert!(members[2].log().contains("applied snapshot"), "it caught up by the log:\n{}", members[2].log());
     let after = members[2].put("after", "v").await.header.unwrap().revision;
     all_at(&members, after).await;
+}
+
+#[tokio::test]
+async fn a_member_that_was_added_by_etcds_call_joins_and_one_that_was_not_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Member::static_cluster(folder.path(), 1).remove(0);
+    first.start();
+    first.put("k", "v").await;
+    let mut stranger = Member::existing(folder.path(), "stranger", &[&first]);
+    stranger.start();
+    assert_eq!(stranger.wait(), Some(1));
+    assert!(stranger.log().contains("has no member with the peer URLs"), "{}", stranger.log());
+
+    let mut joiner = Member::existing(folder.path(), "joiner", &[&first]);
+    let request = pb::MemberAddRequest { peer_ur_ls: vec![joiner.peer_url()], is_learner: false };
+    let added = first.cluster().member_add(request).await.unwrap().into_inner();
+    assert_eq!(added.members.len(), 2);
+    joiner.start();
+    let state = joiner.until(|state| state.role() == Role::Follower && state.revision >= 2).await;
+    assert_eq!(state.member_id, added.member.unwrap().id);
+    let revision = joiner.put("k", "w").await.header.unwrap().revision;
+    all_at(&[first, joiner], revision).await;
 }

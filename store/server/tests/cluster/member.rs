@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use quorate_api::admin::admin_client::AdminClient;
 use quorate_api::admin::{self, Phase};
 use quorate_api::etcdserverpb as pb;
+use quorate_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -46,6 +47,15 @@ impl Member {
             member.flags.push(format!("--initial-cluster={}", list.join(",")));
         }
         members
+    }
+
+    /// A member that joins these, as etcd's users start it after `member add`; not started yet.
+    pub fn existing(folder: &Path, name: &str, others: &[&Member]) -> Member {
+        let mut member = Member::new(folder, name, &["--initial-cluster-state=existing".to_owned()]);
+        let mut list = vec![format!("{name}={}", member.peer_url())];
+        list.extend(others.iter().map(|other| format!("{}={}", other.name, other.peer_url())));
+        member.flags.push(format!("--initial-cluster={}", list.join(",")));
+        member
     }
 
     fn new(folder: &Path, name: &str, flags: &[String]) -> Member {
@@ -132,6 +142,10 @@ impl Member {
 
     pub fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(Member::channel(self.client))
+    }
+
+    pub fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(Member::channel(self.client))
     }
 
     pub fn admin(&self) -> AdminClient<Channel> {
