@@ -5,6 +5,7 @@
 
 mod grpc;
 mod parts;
+mod peers;
 mod rocksdb;
 
 use prometheus::core::Collector;
@@ -13,6 +14,7 @@ use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge,
 
 pub use grpc::{Grpc, Kind, Method};
 pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
+pub use peers::Peers;
 pub use rocksdb::Rocksdb;
 
 /// All metrics of one server.
@@ -22,6 +24,7 @@ pub struct Metrics {
     pub disk: Disk,
     pub mvcc: Mvcc,
     pub watch: Watch,
+    pub peers: Peers,
     pub rocksdb: Rocksdb,
     pub network: Network,
     pub health: Health,
@@ -48,6 +51,7 @@ impl Metrics {
             disk: Disk::new(&registry),
             mvcc: Mvcc::new(&registry),
             watch: Watch::new(&registry),
+            peers: Peers::new(&registry),
             rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
             health: Health::new(&registry),

@@ -57,6 +57,7 @@ impl Probe for Store {
         mvcc.db_total_bytes.set(to_i64(status.db_size));
         mvcc.db_in_use_bytes.set(to_i64(status.db_size_in_use));
         metrics.rocksdb.set(&self.backend().metrics());
+        metrics.peers.set(self.identity().member_id, &self.peers().all_links());
         let counts = self.watch_hub().counts();
         let watch = &metrics.watch;
         watch.streams.set(to_i64(counts.streams as u64));
