@@ -48,8 +48,6 @@ pub struct Config {
     pub heartbeat: Duration,
     /// At least five heartbeats, below 50 s.
     pub election: Duration,
-    /// Applied entries after which the log may be cut; never 0.
-    pub snapshot_count: u64,
     /// Applied entries that stay in the log for followers; whole segments are cut, so usually more stay.
     pub snapshot_catchup_entries: u64,
     /// `None`: no limit.

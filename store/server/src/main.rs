@@ -30,6 +30,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    for variable in &config.variables {
+        tracing::info!(variable, "recognized and used environment variable");
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

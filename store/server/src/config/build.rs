@@ -11,7 +11,6 @@ use super::{Admin, AdminAccess, Config, Founding, InitialMember, Keepalive, Log,
 
 /// etcd's quota when none is set, in bytes.
 const QUOTA_DEFAULT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-const SNAPSHOT_COUNT_DEFAULT: u64 = 10_000;
 const ELECTION_MAX_MILLIS: u64 = 50_000;
 const WATCH_PROGRESS_DEFAULT: Duration = Duration::from_secs(600);
 /// Requests above this size are warned of, as etcd does.
@@ -51,10 +50,6 @@ impl Config {
             heartbeat,
             election,
             snapshot_catchup_entries: values.uint("snapshot-catchup-entries"),
-            snapshot_count: match values.uint("snapshot-count") {
-                0 => SNAPSHOT_COUNT_DEFAULT,
-                count => count,
-            },
             quota_bytes: match values.int("quota-backend-bytes") {
                 0 => Some(QUOTA_DEFAULT_BYTES),
                 bytes => u64::try_from(bytes).ok(),

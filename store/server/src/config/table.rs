@@ -113,11 +113,11 @@ pub const GROUPS: &[Group] = &[
                 "",
                 "Where to listen for HTTP alone; set, HTTP leaves --listen-client-urls.",
             ),
-            etcd(
+            inert(
                 "snapshot-count",
                 Uint(u64::MAX),
                 "10000",
-                "Applied entries after which the log may be cut; 0 is the default.",
+                "the database is flushed and the log cut by bytes and age, which is what bounds a restart",
             ),
             etcd("heartbeat-interval", Uint(u32::MAX as u64), "100", "Milliseconds between a leader's heartbeats."),
             etcd(
