@@ -28,8 +28,6 @@ pub enum Error {
     Busy { root: PathBuf, pid: String },
     #[error("{} holds files that no cluster made ({entry}): choose an empty folder", root.display())]
     FolderNotOurs { root: PathBuf, entry: String },
-    #[error("the folder's path has {length} characters and unix sockets below it allow {limit}: choose a shorter one than {}", root.display())]
-    PathTooLong { root: PathBuf, length: usize, limit: usize },
     #[error("{0} nodes are not supported: choose 1 to {max}", max = super::layout::NODES_MAX)]
     NodeCount(u32),
     #[error("there is no node {0} in this cluster")]

@@ -24,8 +24,6 @@ pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 pub const POD_SUBNETS: &str = "10.244.0.0/16";
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// Unix sockets hold 107 characters, and kubelet's deepest one under the folder takes up to this many of them.
-const ROOT_CHARACTERS_MAX: usize = 64;
 /// File that marks a folder as one of ours; nothing is ever deleted in a folder without it.
 const MARKER: &str = "quorate-local.cluster";
 /// Everything that a cluster writes into its folder. `remove` deletes these and nothing else.
@@ -58,10 +56,6 @@ impl Layout {
     /// The layout of a folder that may or may not hold a cluster; writes nothing. The folder must exist.
     pub fn open(root: &Path) -> Result<Self> {
         let root = root.canonicalize().map_err(io("find the folder", root))?;
-        let length = root.as_os_str().len();
-        if length > ROOT_CHARACTERS_MAX {
-            return Err(Error::PathTooLong { root, length, limit: ROOT_CHARACTERS_MAX });
-        }
         let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
         let id = format!("quorate-{}", &hex::encode(digest)[..8]);
         Ok(Self { root, id })
@@ -209,12 +203,5 @@ mod tests {
         let root = folder.path().join("cluster");
         Layout::prepare(&root).unwrap().remove().unwrap();
         assert!(!root.exists());
-    }
-
-    #[test]
-    fn a_path_too_long_for_sockets_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let long = folder.path().join("x".repeat(80));
-        assert!(matches!(Layout::prepare(&long), Err(Error::PathTooLong { limit: ROOT_CHARACTERS_MAX, .. })));
     }
 }

@@ -18,7 +18,7 @@ type Outcome = Fallible<ExitCode>;
 
 pub fn run(command: Command, folder: &Path) -> Outcome {
     match command {
-        Command::Up(up) => start(&up, folder).map(|()| ExitCode::SUCCESS),
+        Command::Up(up) => start_and_explain(&up, folder),
         Command::Demo(demo) => run_demo(&demo, folder).map(|()| ExitCode::SUCCESS),
         Command::Down => down(folder),
         Command::Status => status(folder),
@@ -38,13 +38,17 @@ pub fn start(up: &Up, folder: &Path) -> Fallible<()> {
         return Ok(());
     }
     println!("Starting a Kubernetes of {} node(s) in {}", up.nodes, folder.display());
-    supervisor::start(up, folder)?;
+    supervisor::start(up, folder)
+}
+
+fn start_and_explain(up: &Up, folder: &Path) -> Outcome {
+    start(up, folder)?;
     println!(
         "\nGo on with\n  export KUBECONFIG={}\n  kubectl get nodes        or: quorate-local kubectl get nodes\n  \
          quorate-local down       removes it all",
-        Layout::open(folder)?.kubeconfig().display()
+        Attached::open(folder)?.layout().kubeconfig().display()
     );
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn down(folder: &Path) -> Outcome {

@@ -92,12 +92,12 @@ async fn await_ready(client: &Client, cluster: &DynamicObject) -> Fallible<()> {
     let api = clusters(client, cluster.namespace().as_deref());
     let told = std::cell::RefCell::new(String::new());
     let ready = await_condition(api, &name, |cluster: Option<&DynamicObject>| {
-        let status = cluster.map_or(&serde_json::Value::Null, |cluster| &cluster.data["status"]);
+        let Some(status) = cluster.and_then(|cluster| cluster.data.get("status")) else { return false };
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-        let message = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("waiting for the operator");
+        let message = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("the operator looks at it");
         let now = format!("{name}: {} of {} members ready: {message}", status["readyReplicas"], status["replicas"]);
-        if *told.borrow() != now && cluster.is_some() {
+        if *told.borrow() != now {
             println!("{:6.1} s  {now}", start.elapsed().as_secs_f32());
             told.replace(now);
         }

@@ -124,7 +124,6 @@ impl From<StoreName> for Store {
     }
 }
 
-/// Short, because unix sockets below it have short paths.
 fn default_folder() -> PathBuf {
     cache_folder().join("local")
 }
