@@ -12,6 +12,7 @@ const FILE_LINES_MAX: usize = 600;
 struct Source {
     path: String,
     text: String,
+    test_only: bool,
 }
 
 impl Source {
@@ -19,10 +20,24 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Whether all of the file is test code: below `tests/`, or a `tests.rs` or `fixture.rs` beside what it tests.
+    /// Whether all of the file is test code: below `tests/` or `benches/`, or a module that exists only under `cfg(test)`.
     fn is_test(&self) -> bool {
-        ["/tests/", "/benches/"].iter().any(|folder| self.path.contains(folder))
-            || ["tests.rs", "fixture.rs"].iter().any(|name| self.path.ends_with(name))
+        self.test_only || ["/tests/", "/benches/"].iter().any(|folder| self.path.contains(folder))
+    }
+
+    /// Where the modules stand that this file declares under `cfg(test)`: each as a file and as a folder.
+    fn modules_for_tests(&self) -> Vec<String> {
+        let (folder, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let home = match file.strip_suffix(".rs") {
+            Some("mod" | "lib" | "main") | None => folder.to_owned(),
+            Some(stem) => format!("{folder}/{stem}"),
+        };
+        let lines: Vec<&str> = self.text.lines().collect();
+        let declared = lines.windows(2).filter(|window| window[0].trim() == "#[cfg(test)]").filter_map(|window| {
+            let words = window[1].trim().strip_suffix(';')?;
+            words.rsplit_once("mod ").map(|(_, name)| name)
+        });
+        declared.flat_map(|name| [format!("{home}/{name}.rs"), format!("{home}/{name}/")]).collect()
     }
 
     /// The lines, numbered from 1, up to the module of unit tests at the foot.
@@ -60,6 +75,11 @@ fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     let top = top();
     walk(&top, &top, &mut found);
+    let test_modules: Vec<String> =
+        found.iter().filter(|source| source.is_rust()).flat_map(Source::modules_for_tests).collect();
+    for source in &mut found {
+        source.test_only = test_modules.iter().any(|module| source.path.starts_with(module));
+    }
     assert!(found.len() > 20, "only {} files found below {}: the walk is broken", found.len(), top.display());
     found
 }
@@ -75,7 +95,8 @@ fn walk(top: &Path, folder: &Path, found: &mut Vec<Source>) {
             }
         } else if wanted(&name) {
             let text = fs::read_to_string(&path).unwrap();
-            found.push(Source { path: path.strip_prefix(top).unwrap().to_string_lossy().into_owned(), text });
+            let path = path.strip_prefix(top).unwrap().to_string_lossy().into_owned();
+            found.push(Source { path, text, test_only: false });
         }
     }
 }
