@@ -85,7 +85,10 @@ impl Database {
     fn open(directory: &Path, options: Options, read_only: bool) -> Result<Database, OpenError> {
         let failed =
             |reason: rocksdb::Error| OpenError::RocksDb { path: directory.to_owned(), reason: reason.to_string() };
-        let tuning = Tuning::new(options);
+        let mut tuning = Tuning::new(options);
+        if !read_only {
+            tuning.claim_threads();
+        }
         let descriptors = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), tuning.family(family)));
         if directory.join("CURRENT").exists() {
             refuse_unknown_families(directory, &DB::list_cf(&tuning.database(), directory).map_err(failed)?)?;

@@ -41,12 +41,16 @@ impl Tuning {
         // it, because the server slows proposals down first.
         let memtables =
             WriteBufferManager::new_write_buffer_manager_with_cache(options.memory_bytes / 2, false, cache.clone());
-        let mut environment = Env::new().expect("the default environment is a static of RocksDB");
-        environment.set_low_priority_background_threads(c_int(options.compaction_threads));
-        environment.set_high_priority_background_threads(1);
-        environment.lower_thread_pool_cpu_priority();
-        environment.lower_thread_pool_io_priority();
+        let environment = Env::new().expect("the default environment is a static of RocksDB");
         Tuning { options, cache, memtables, environment }
+    }
+
+    /// Sizes the threads for flushes and compactions. They belong to the process, so only the database in use may do it.
+    pub fn claim_threads(&mut self) {
+        self.environment.set_low_priority_background_threads(c_int(self.options.compaction_threads));
+        self.environment.set_high_priority_background_threads(1);
+        self.environment.lower_thread_pool_cpu_priority();
+        self.environment.lower_thread_pool_io_priority();
     }
 
     pub fn cache(&self) -> &Cache {

@@ -297,9 +297,13 @@ fn create(path: &Path) -> Result<(), Error> {
         harden(path, metadata.mode());
         return Ok(());
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(Error::writing("creation", path))?;
-    sync_directory(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    // Every name that is made must be durable, also those of parents that were missing.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.exists() {
+        create(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(path).map_err(Error::writing("creation", path))?;
+    sync_directory(parent)
 }
 
 fn harden(path: &Path, mode: u32) {

@@ -57,6 +57,8 @@ impl Storage {
         let name = directory.database()?;
         let path = directory.databases().join(&name);
         let mut backend = Backend::open(&path, database)?;
+        // RocksDB syncs what is in a new database, not its name.
+        directory::sync_directory(&directory.databases())?;
         let (applied, _) = backend.durable_applied()?;
         let (wal, recovered) = Wal::open(directory.log(), log, applied)?;
         directory.check_log(recovered.last_group)?;
