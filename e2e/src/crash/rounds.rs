@@ -119,6 +119,11 @@ async fn strike(
 ) -> Result<Result<(), Refusal>, Error> {
     load.acknowledge(rng.random_range(1..=PUTS_BEFORE_FAULT_MAX), READY_TIMEOUT).await?;
     cluster.compact().await?;
+    for member in &cluster.members {
+        if rng.random_bool(0.5) {
+            member.defragment();
+        }
+    }
     pause(rng).await;
     let victims = victims(plan.members, rng);
     fell(cluster, &victims, plan.fault).await?;
