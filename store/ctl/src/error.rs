@@ -136,9 +136,11 @@ impl Error {
 
 /// The server's text; for a request that failed on the way, the reason at the bottom of it as well.
 fn explain(status: &Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => format!("{}: {}", status.message(), client::connector::innermost(source)),
-        None => status.message().to_owned(),
+    let message = status.message();
+    let reason = std::error::Error::source(status).map(client::connector::innermost);
+    match reason.filter(|reason| reason != message) {
+        Some(reason) => format!("{message}: {reason}"),
+        None => message.to_owned(),
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Status};
 
 use super::{Context, connect};
 use crate::Error;
@@ -28,13 +29,15 @@ pub use target::{DETAILS, FLAGS};
 
 /// Pause before a broken stream is opened anew. It is, until the user has enough: a watch outlives any outage.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// Asks a member that loses its leader to end the stream, instead of going quiet.
+const REQUIRE_LEADER: &str = "hasleader";
 /// Requests that wait for the stream; a person does not type ahead of it.
 const REQUESTS_MAX: usize = 16;
 
 pub async fn run(context: &Context) -> Result<(), Error> {
     context.settings.format.refuse_table()?;
     let interactive = context.parsed.bool(&target::INTERACTIVE);
-    let mut watch = Watch { context, targets: BTreeMap::new(), next_id: 1, lines: None };
+    let mut watch = Watch { context, targets: BTreeMap::new(), next_id: 1, lines: None, interrupted: false };
     if interactive {
         watch.lines = Some(lines_of_stdin());
     } else {
@@ -42,7 +45,7 @@ pub async fn run(context: &Context) -> Result<(), Error> {
     }
     let client = connect(&context.settings.client, Instant::now() + context.settings.command_timeout).await?;
     tokio::select! {
-        done = watch.follow(&client) => done,
+        done = watch.follow(client) => done,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     }
 }
@@ -67,6 +70,8 @@ struct Watch<'a> {
     next_id: i64,
     /// Commands of an interactive watch.
     lines: Option<mpsc::Receiver<String>>,
+    /// Nothing was heard since the stream broke.
+    interrupted: bool,
 }
 
 /// What a line of an interactive watch asks for.
@@ -86,19 +91,27 @@ impl Watch<'_> {
         request
     }
 
-    async fn follow(&mut self, client: &Client) -> Result<(), Error> {
+    async fn follow(&mut self, mut client: Client) -> Result<(), Error> {
+        let mut options = self.context.settings.client.clone();
         loop {
             while self.targets.is_empty() {
                 if let Line::Watch(target) = self.next_line().await? {
                     self.add(*target);
                 }
             }
-            match self.follow_stream(client).await {
-                Err(error) if may_pass(&error) => {
-                    eprintln!("Watch interrupted ({error}), trying again");
-                    tokio::time::sleep(REOPEN_PAUSE).await;
-                }
+            let error = match self.follow_stream(&client).await {
+                Err(error) if may_pass(&error) => error,
                 done => return done,
+            };
+            // Once an outage, which may be long.
+            if !std::mem::replace(&mut self.interrupted, true) {
+                eprintln!("Watch interrupted ({error}), trying again");
+            }
+            tokio::time::sleep(REOPEN_PAUSE).await;
+            // The member may be up and yet cut off from the others: the next endpoint gets its turn.
+            options.endpoints.rotate_left(1);
+            if let Ok(other) = Client::connect(&options).await {
+                client = other;
             }
         }
     }
@@ -110,7 +123,9 @@ impl Watch<'_> {
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
         let mut service = client.watch();
         let stream = tokio_stream::iter(first).chain(ReceiverStream::new(queue));
-        let mut responses = service.watch(stream).await?.into_inner();
+        let mut request = Request::new(stream);
+        request.metadata_mut().insert(REQUIRE_LEADER, MetadataValue::from_static("true"));
+        let mut responses = service.watch(request).await?.into_inner();
         loop {
             tokio::select! {
                 response = responses.message() => self.handle(response?.ok_or_else(ended)?).await?,
@@ -129,6 +144,7 @@ impl Watch<'_> {
     }
 
     async fn handle(&mut self, response: WatchResponse) -> Result<(), Error> {
+        self.interrupted = false;
         if response.canceled {
             return self.canceled(&response);
         }
