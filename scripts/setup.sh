@@ -123,4 +123,5 @@ check_rust
 check_go
 "$here/rocksdb.sh"
 "$here/tools.sh"
+"$here/clients.sh"
 echo "setup: done; everything built stands in $QUORATE_CACHE"
