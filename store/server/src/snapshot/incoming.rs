@@ -30,6 +30,8 @@ pub struct Incoming {
     manifest: Manifest,
     next: Progress,
     open: Option<OpenFile>,
+    /// A file is not what was sent, or the disk failed: nothing goes on from here.
+    damaged: bool,
 }
 
 #[derive(Debug)]
@@ -54,15 +56,22 @@ impl Incoming {
         let path = parent.join(&name);
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("creation", &path))?;
         let manifest = without_checksums(manifest);
-        let mut incoming =
-            Incoming { directory: directory.clone(), name, path, manifest, next: Progress::default(), open: None };
+        let mut incoming = Incoming {
+            directory: directory.clone(),
+            name,
+            path,
+            manifest,
+            next: Progress::default(),
+            open: None,
+            damaged: false,
+        };
         incoming.advance(Progress::default())?;
         Ok(incoming)
     }
 
-    /// Whether this receives the snapshot that a sender offers; then it can go on where it stopped.
+    /// Whether this receives the snapshot that a sender offers and can go on where it stopped; else it is to be discarded.
     pub fn is_of(&self, offered: &Manifest) -> bool {
-        without_checksums(self.manifest.clone()) == without_checksums(offered.clone())
+        !self.damaged && without_checksums(self.manifest.clone()) == without_checksums(offered.clone())
     }
 
     /// What the sender must send next.
@@ -84,6 +93,13 @@ impl Incoming {
     /// `Order` when it is another piece, `Checksum` when the file is not what was sent, `Chunk` when it is longer than its file, or a
     /// failing disk.
     pub fn write(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        let result = self.add(chunk);
+        // A piece that does not fit is refused before anything is touched.
+        self.damaged |= !matches!(&result, Ok(()) | Err(Error::Order { .. } | Error::Chunk { .. }));
+        result
+    }
+
+    fn add(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let Chunk { place, file_checksum, data } = chunk;
         let Progress { file, offset } = *place;
         let entry = self.manifest.file(self.next.file).filter(|_| *place == self.next);
@@ -128,16 +144,22 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes everything durable and checks that it is the database which the manifest promises. After an error it is to be dropped
-    /// by `discard`.
+    /// Makes everything durable and checks that it is the database which the manifest promises. After an error other than
+    /// `Incomplete` it is to be discarded.
     ///
     /// # Errors
     /// `Incomplete`, a database that does not open or stands elsewhere, or a failing disk.
-    pub fn finish(&self) -> Result<Received, Error> {
+    pub fn finish(&mut self) -> Result<Received, Error> {
         if !self.is_complete() {
             let Progress { file, offset } = self.next;
             return Err(Error::Incomplete { file, offset });
         }
+        let result = self.settle_files();
+        self.damaged |= result.is_err();
+        result
+    }
+
+    fn settle_files(&self) -> Result<Received, Error> {
         sync_directory(&self.path)?;
         check_content(&self.path, &self.manifest)?;
         let parent = self.directory.databases();

@@ -370,7 +370,11 @@ fn a_chunk_that_is_not_the_next_or_not_what_was_sent_is_refused() {
     assert!(matches!(Chunk::decode(damaged.into()), Err(Error::Chunk { .. })));
     let other = chunks[0].file_checksum.map(|checksum| !checksum);
     let wrong = Chunk { file_checksum: other, ..chunks[0].clone() };
+    assert!(incoming.is_of(outgoing.manifest()), "refused pieces do no harm");
     assert!(matches!(incoming.write(&wrong), Err(Error::Checksum { .. })));
+    assert!(!incoming.is_of(outgoing.manifest()), "a file that differs cannot be continued");
+    incoming.discard();
+    follower.receive(&outgoing);
 }
 
 #[test]
@@ -385,6 +389,11 @@ fn a_snapshot_that_is_not_what_its_manifest_says_is_refused() {
     }
     let error = incoming.finish().expect_err("it stands at 100");
     assert!(matches!(error, Error::Point { found: 100, expected: 99, .. }), "{error}");
+    let manifest = Manifest {
+        meta: quorate_core::log::SnapshotMeta { index: 99, ..outgoing.manifest().meta.clone() },
+        ..outgoing.manifest().clone()
+    };
+    assert!(!incoming.is_of(&manifest), "it is not tried again");
 }
 
 #[test]
