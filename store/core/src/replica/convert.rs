@@ -100,11 +100,8 @@ pub(super) fn hard_state(state: &eraftpb::HardState) -> HardState {
 }
 
 pub(super) fn raft_hard_state(state: HardState) -> eraftpb::HardState {
-    let mut raft = eraftpb::HardState::default();
-    raft.term = state.term;
-    raft.vote = state.vote;
-    raft.commit = state.commit;
-    raft
+    let HardState { term, vote, commit } = state;
+    eraftpb::HardState { term, vote, commit, ..Default::default() }
 }
 
 pub(super) fn conf_state(state: &eraftpb::ConfState) -> ConfState {
@@ -124,13 +121,7 @@ pub(super) fn conf_state(state: &eraftpb::ConfState) -> ConfState {
 
 pub(super) fn raft_conf_state(state: &ConfState) -> eraftpb::ConfState {
     let ConfState { voters, learners, outgoing, learners_next, auto_leave } = state.clone();
-    let mut raft = eraftpb::ConfState::default();
-    raft.voters = voters;
-    raft.learners = learners;
-    raft.voters_outgoing = outgoing;
-    raft.learners_next = learners_next;
-    raft.auto_leave = auto_leave;
-    raft
+    eraftpb::ConfState { voters, learners, voters_outgoing: outgoing, learners_next, auto_leave, ..Default::default() }
 }
 
 pub(super) fn snapshot_meta(snapshot: &eraftpb::Snapshot) -> SnapshotMeta {
