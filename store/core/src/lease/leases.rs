@@ -30,6 +30,16 @@ pub struct Remaining {
     pub remaining_ms: u64,
 }
 
+/// A lease in a list. Ordered by the time that is left, on a follower by TTL, and then by age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// 0 on a follower, which does not know it.
+    pub expires_ms: u64,
+    pub ttl_s: i64,
+    pub grant_index: u64,
+    pub id: i64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Leader {
     term: u64,
@@ -212,9 +222,12 @@ impl Leases {
         Some(Remaining { granted_s, remaining_ms: expires_ms.saturating_sub(now_ms) })
     }
 
-    /// Every lease as (when it expires, TTL, id), unsorted; on a follower the first is 0.
-    pub fn list(&self) -> Vec<(u64, i64, i64)> {
-        let row = |(id, slot): (&i64, &u32)| (self.expires_ms(*slot).unwrap_or(0), self.queues.entry(*slot).ttl_s, *id);
+    /// Every lease, unsorted: the caller sorts without holding up who else needs them.
+    pub fn list(&self) -> Vec<Listed> {
+        let row = |(id, slot): (&i64, &u32)| {
+            let Entry { ttl_s, grant_index, .. } = *self.queues.entry(*slot);
+            Listed { expires_ms: self.expires_ms(*slot).unwrap_or(0), ttl_s, grant_index, id: *id }
+        };
         self.by_id.iter().map(row).collect()
     }
 

@@ -14,5 +14,5 @@ mod queues;
 mod tests;
 mod ttl;
 
-pub use leases::{Due, Leases, Remaining, Renewal};
+pub use leases::{Due, Leases, Listed, Remaining, Renewal};
 pub use ttl::{TTL_MAX_S, TtlTooLarge, effective_ttl_s, minimum_ttl_s};

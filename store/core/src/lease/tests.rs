@@ -186,3 +186,20 @@ fn a_promotion_gives_every_lease_its_whole_ttl_after_the_extension() {
     assert_eq!(leases.due(55_999, 2000), []);
     assert_eq!(leases.due(56_000, 2000).len(), 1000);
 }
+
+#[test]
+fn leases_are_listed_by_the_time_they_have_left() {
+    let mut leases = Leases::default();
+    for (id, ttl_s) in [(1, 9), (2, 5), (-3, 5), (4, 7)] {
+        leases.grant(0, id, ttl_s, leases.len() as u64);
+    }
+    let sorted = |leases: &Leases| {
+        let mut rows = leases.list();
+        rows.sort_unstable();
+        rows.iter().map(|row| row.id).collect::<Vec<i64>>()
+    };
+    assert_eq!(sorted(&leases), [2, -3, 4, 1], "on a follower by TTL");
+    leases.promote(0, 1, 0);
+    assert_eq!(leases.renew(4500, 4500, 2), Renewal::Renewed { ttl_s: 5 });
+    assert_eq!(sorted(&leases), [-3, 4, 1, 2], "by when they are over: after 5, 7, 9 and 9.5 s");
+}

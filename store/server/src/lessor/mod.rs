@@ -133,11 +133,11 @@ impl Lessor {
         self.0.minimum_ttl_s
     }
 
-    /// All leases by the time they have left; where that is not known (on a follower) by their TTL.
+    /// The ids of all leases by the time they have left; where that is not known (on a follower) by their TTL.
     pub fn list(&self) -> Vec<i64> {
         let mut rows = self.lock().leases.list();
         rows.sort_unstable();
-        rows.into_iter().map(|(_, _, id)| id).collect()
+        rows.into_iter().map(|row| row.id).collect()
     }
 
     /// How many leases there are.
