@@ -13,6 +13,9 @@ fn main() -> ExitCode {
         Ok(request) => request,
         Err(error) => {
             eprintln!("{error}");
+            if error.shows_usage() {
+                eprint!("\n{}", config::USAGE);
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };

@@ -60,10 +60,7 @@ impl Config {
             max_learners: values.uint32("max-learners"),
             pre_vote: values.bool("pre-vote"),
             strict_reconfig_check: values.bool("strict-reconfig-check"),
-            keepalive: Keepalive {
-                interval: Some(values.duration("grpc-keepalive-interval")).filter(|interval| !interval.is_zero()),
-                timeout: values.duration("grpc-keepalive-timeout"),
-            },
+            keepalive: keepalive(&values),
             socket_reuse_port: values.bool("socket-reuse-port"),
             client_tls: client_tls(&values, &protocol, &mut warnings)?,
             peer_tls: peer_tls(&values, &protocol, &mut warnings)?,
@@ -119,10 +116,11 @@ fn check_urls(values: &Values) -> Result<(), Error> {
     ] {
         values.urls(name).iter().try_for_each(Url::check_bindable)?;
     }
-    for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
-        for url in values.urls(name) {
-            url.check_reachable().map_err(|source| Error::Advertise { name, url, source })?;
-        }
+    for url in values.urls("initial-advertise-peer-urls") {
+        url.check_reachable().map_err(|source| Error::AdvertisePeer { url, source })?;
+    }
+    for url in values.urls("advertise-client-urls") {
+        url.check_reachable().map_err(|source| Error::AdvertiseClient { url, source })?;
     }
     if values.is_set("listen-client-urls") && !values.is_set("advertise-client-urls") {
         return Err(Error::AdvertiseClientRequired);
@@ -159,6 +157,13 @@ fn timers(values: &Values) -> Result<(Duration, Duration), Error> {
         return Err(Error::ElectionTooLong(election));
     }
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+/// Either flag at 0 turns the pings off, as in etcd.
+fn keepalive(values: &Values) -> Keepalive {
+    let timeout = values.duration("grpc-keepalive-timeout");
+    let interval = Some(values.duration("grpc-keepalive-interval"));
+    Keepalive { interval: interval.filter(|interval| !interval.is_zero() && !timeout.is_zero()), timeout }
 }
 
 fn founding(values: &Values, name: &str) -> Result<Founding, Error> {

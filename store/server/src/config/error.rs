@@ -32,9 +32,11 @@ pub enum Error {
     #[error("{0}")]
     Bind(#[from] url::Error),
     #[error(
-        "--{name} \"{url}\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({source})"
+        "--advertise-client-urls \"{url}\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({source})"
     )]
-    Advertise { name: &'static str, url: Url, source: url::Error },
+    AdvertiseClient { url: Url, source: url::Error },
+    #[error("--initial-advertise-peer-urls \"{url}\" must be \"host:port\" ({source})")]
+    AdvertisePeer { url: Url, source: url::Error },
     #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
     AdvertiseClientRequired,
     #[error("--{0} must not be empty")]

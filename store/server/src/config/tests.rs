@@ -226,6 +226,15 @@ fn wrong_command_lines_are_refused_with_etcds_texts_and_codes() {
 }
 
 #[test]
+fn pings_to_clients_are_off_when_either_flag_is_zero() {
+    let interval = |arguments: &[&str]| serve(arguments, &[]).unwrap().keepalive.interval;
+    assert_eq!(interval(&[]), Some(Duration::from_secs(7200)));
+    assert_eq!(interval(&["--grpc-keepalive-interval=1s"]), Some(Duration::from_secs(1)));
+    assert_eq!(interval(&["--grpc-keepalive-interval=0"]), None);
+    assert_eq!(interval(&["--grpc-keepalive-timeout=0s"]), None);
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name_and_accepted_at_its_default() {
     for (argument, text) in [
         (

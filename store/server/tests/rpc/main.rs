@@ -5,5 +5,6 @@
 mod alone;
 mod beside_etcd;
 mod client;
+mod flags;
 mod process;
 mod tls;

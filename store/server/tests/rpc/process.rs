@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 /// A start takes well under a second; a machine that is busy with other tests may need longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Lines of log that wait to be read; more than any test makes a server write.
+const LINES_MAX: usize = 1_000_000;
 const READY: &str = "ready to serve client requests";
 
 /// A single member with a folder of its own.
@@ -29,18 +31,16 @@ pub fn free_port() -> u16 {
 
 impl Server {
     pub fn quorate(flags: &[&str]) -> Server {
-        Server::start(Path::new(env!("CARGO_BIN_EXE_quorate")), "http", flags)
+        Server::start(&quorate_path(), "http", flags)
     }
 
     pub fn quorate_tls(flags: &[&str]) -> Server {
-        Server::start(Path::new(env!("CARGO_BIN_EXE_quorate")), "https", flags)
+        Server::start(&quorate_path(), "https", flags)
     }
 
     /// The etcd that `make setup` builds.
     pub fn etcd(flags: &[&str]) -> Server {
-        let path = etcd_path();
-        assert!(path.exists(), "{} is missing: run `make setup`", path.display());
-        Server::start(&path, "http", flags)
+        Server::start(&etcd_path(), "http", flags)
     }
 
     fn start(program: &Path, scheme: &str, flags: &[&str]) -> Server {
@@ -61,7 +61,7 @@ impl Server {
             .spawn()
             .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::sync_channel(LINES_MAX);
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut server = Server { child, folder, client_port, lines, log: Vec::new() };
         server.wait_for(READY);
@@ -106,10 +106,17 @@ impl Drop for Server {
     }
 }
 
-fn etcd_path() -> PathBuf {
+pub fn quorate_path() -> PathBuf {
+    env!("CARGO_BIN_EXE_quorate").into()
+}
+
+/// The etcd that `make setup` builds.
+pub fn etcd_path() -> PathBuf {
     let cache = std::env::var_os("QUORATE_CACHE").map(PathBuf::from).unwrap_or_else(|| {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap());
         std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("quorate")
     });
-    cache.join("tools/bin/etcd")
+    let path = cache.join("tools/bin/etcd");
+    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    path
 }
