@@ -183,3 +183,41 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    /// A process in the group, or in this test's own where none is given.
+    fn sleeper(group: Option<&Cgroup>) -> Child {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        for entry in group.iter().flat_map(|group| group.entries()) {
+            fs::write(entry, child.id().to_string()).unwrap();
+        }
+        child
+    }
+
+    #[test]
+    fn killing_a_group_ends_what_is_below_it_and_nothing_beside_it() {
+        let group = Cgroup::named(&format!("quorate-test-{}", std::process::id()));
+        let (below, beside) = (group.child("node1/system"), group.child("node10"));
+        below.create().unwrap();
+        beside.create().unwrap();
+        let (mut inside, mut neighbour, mut outside) = (sleeper(Some(&below)), sleeper(Some(&beside)), sleeper(None));
+
+        group.child("node1").kill().unwrap();
+        assert_eq!(inside.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+        assert!(neighbour.try_wait().unwrap().is_none(), "node10 is not below node1");
+        assert!(outside.try_wait().unwrap().is_none(), "the test's own group is not below node1");
+
+        group.kill().unwrap();
+        assert_eq!(neighbour.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+        group.remove().unwrap();
+        assert!(hierarchies().iter().all(|hierarchy| !hierarchy.join(&group.name).exists()));
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+    }
+}

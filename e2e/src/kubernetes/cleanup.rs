@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
-use super::error::{Result, system};
+use super::error::{Error, Result, system};
 use super::layout::Layout;
 use super::state::{Lock, State};
 use super::wait::Deadline;
@@ -33,6 +33,9 @@ pub fn down(root: &Path) -> Result<bool> {
     let layout = Layout::open(root)?;
     if !layout.is_ours() {
         return Ok(false);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::NotRoot);
     }
     let lock = match Lock::take(&layout) {
         Ok(lock) => lock,
