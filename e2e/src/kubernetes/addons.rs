@@ -23,8 +23,11 @@ pub fn images(tools: &Tools) -> Result<Vec<PathBuf>> {
             let program = tools.program(name)?;
             let archive = program.with_extension("tar");
             if !archive.exists() {
-                let config =
-                    Config { references: vec![reference.into()], entrypoint: vec![format!("/{name}")], ..Config::default() };
+                let config = Config {
+                    references: vec![reference.into()],
+                    entrypoint: vec![format!("/{name}")],
+                    ..Config::default()
+                };
                 let failed = |error: image::Error| io("write", &archive)(std::io::Error::other(error));
                 image::write(&archive, &config, &Content::Program(program)).map_err(failed)?;
             }
