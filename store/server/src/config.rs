@@ -6,6 +6,7 @@ mod build;
 mod error;
 mod help;
 mod parse;
+mod planes;
 mod table;
 pub mod tls;
 pub mod url;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::parse::Values;
-use super::tls::{self, CIPHER_SUITES, Version};
+use super::planes;
 use super::url::{self, Url};
-use super::{Admin, AdminAccess, Config, Founding, InitialMember, Keepalive, Log, LogFormat, LogOutput, Warning};
+use super::{Config, Founding, InitialMember, Keepalive, Log, LogFormat, LogOutput, Warning};
 
 /// etcd's quota when none is set, in bytes.
 const QUOTA_DEFAULT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -36,7 +36,7 @@ impl Config {
         if unsafe_no_fsync {
             warnings.push(Warning::NoFsync);
         }
-        let protocol = protocol(&values)?;
+        let protocol = planes::protocol(&values)?;
         Ok(Config {
             data_dir: values.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             wal_dir: values.path("wal-dir"),
@@ -62,9 +62,9 @@ impl Config {
             strict_reconfig_check: values.bool("strict-reconfig-check"),
             keepalive: keepalive(&values),
             socket_reuse_port: values.bool("socket-reuse-port"),
-            client_tls: client_tls(&values, &protocol, &mut warnings)?,
-            peer_tls: peer_tls(&values, &protocol, &mut warnings)?,
-            admin: admin(&values, &protocol)?,
+            client_tls: planes::client_tls(&values, &protocol, &mut warnings)?,
+            peer_tls: planes::peer_tls(&values, &protocol, &mut warnings)?,
+            admin: planes::admin(&values, &protocol)?,
             log: log(&values)?,
             warning_apply: values.duration("warning-apply-duration"),
             warning_unary: values.duration("warning-unary-request-duration"),
@@ -202,182 +202,6 @@ fn initial_cluster(text: &str) -> Result<Vec<InitialMember>, Error> {
         urls.dedup();
     }
     Ok(members.into_iter().map(|(name, peer_urls)| InitialMember { name, peer_urls }).collect())
-}
-
-fn protocol(values: &Values) -> Result<tls::Protocol, Error> {
-    let min = match values.text("tls-min-version").as_str() {
-        "TLS1.3" => Version::Tls13,
-        _ => Version::Tls12,
-    };
-    let max = match values.text("tls-max-version").as_str() {
-        "TLS1.2" => Version::Tls12,
-        _ => Version::Tls13,
-    };
-    if min > max {
-        return Err(Error::TlsVersions { min: min.name(), max: max.name() });
-    }
-    let mut cipher_suites = Vec::new();
-    for name in values.list("cipher-suites") {
-        // The names that Go gave these two suites before they had a standard.
-        let standard = match name.as_str() {
-            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305" => "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305" => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-            name => name,
-        };
-        match CIPHER_SUITES.iter().find(|suite| suite.0 == standard) {
-            Some(suite) => cipher_suites.push(*suite),
-            None => {
-                let known = CIPHER_SUITES.map(|suite| suite.0).join(", ");
-                return Err(Error::CipherSuite { name, known });
-            }
-        }
-    }
-    if min == Version::Tls13 && !cipher_suites.is_empty() {
-        return Err(Error::CipherSuitesTls13);
-    }
-    Ok(tls::Protocol { min, max, cipher_suites })
-}
-
-/// Certificate and key of these two flags; one without the other is refused.
-fn pair(values: &Values, cert: &'static str, key: &'static str) -> Result<Option<tls::Pair>, Error> {
-    match (values.path(cert), values.path(key)) {
-        (Some(certificate), Some(key)) => Ok(Some(tls::Pair { certificate, key })),
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::Pair { name: cert, missing: key }),
-        (None, Some(_)) => Err(Error::Pair { name: key, missing: cert }),
-    }
-}
-
-fn client_tls(
-    values: &Values,
-    protocol: &tls::Protocol,
-    warnings: &mut Vec<Warning>,
-) -> Result<Option<tls::Files>, Error> {
-    let server = pair(values, "cert-file", "key-file")?;
-    let urls = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"].map(|name| values.urls(name));
-    let secure = urls.iter().flatten().find(|url| url.is_tls());
-    let trusted_ca = values.path("trusted-ca-file");
-    if values.bool("client-cert-auth") && trusted_ca.is_none() {
-        return Err(Error::Requires { name: "client-cert-auth", missing: "trusted-ca-file" });
-    }
-    let Some(server) = server else {
-        return match secure {
-            Some(url) => {
-                Err(Error::TlsFilesMissing { plane: "client", url: url.clone(), cert: "cert-file", key: "key-file" })
-            }
-            None => Ok(None),
-        };
-    };
-    warn_unused("client", &urls[0], warnings);
-    Ok(Some(tls::Files {
-        client: server.clone(),
-        server,
-        trusted_ca,
-        revoked: values.path("client-crl-file"),
-        allowed_common_names: Vec::new(),
-        allowed_hostnames: values.list("client-cert-allowed-hostname"),
-        protocol: protocol.clone(),
-    }))
-}
-
-fn warn_unused(plane: &'static str, urls: &[Url], warnings: &mut Vec<Warning>) {
-    for url in urls.iter().filter(|url| !url.is_tls()) {
-        warnings.push(Warning::TlsUnused { plane, url: url.clone() });
-    }
-}
-
-fn peer_tls(
-    values: &Values,
-    protocol: &tls::Protocol,
-    warnings: &mut Vec<Warning>,
-) -> Result<Option<tls::Files>, Error> {
-    let server = pair(values, "peer-cert-file", "peer-key-file")?;
-    let client = pair(values, "peer-client-cert-file", "peer-client-key-file")?;
-    let trusted_ca = values.path("peer-trusted-ca-file");
-    let urls = values.urls("listen-peer-urls");
-    let secure = urls.iter().find(|url| url.is_tls());
-    let allowed_common_names = values.list("peer-cert-allowed-cn");
-    let allowed_hostnames = values.list("peer-cert-allowed-hostname");
-    if !allowed_common_names.is_empty() && !allowed_hostnames.is_empty() {
-        return Err(Error::Exclusive("peer-cert-allowed-cn", "peer-cert-allowed-hostname"));
-    }
-    if values.bool("peer-client-cert-auth") && trusted_ca.is_none() {
-        return Err(Error::Requires { name: "peer-client-cert-auth", missing: "peer-trusted-ca-file" });
-    }
-    let Some(server) = server else {
-        return match secure {
-            Some(url) => Err(Error::TlsFilesMissing {
-                plane: "peer",
-                url: url.clone(),
-                cert: "peer-cert-file",
-                key: "peer-key-file",
-            }),
-            None => Ok(None),
-        };
-    };
-    warn_unused("peer", &urls, warnings);
-    match (secure, &trusted_ca) {
-        (None, _) => return Ok(None),
-        (Some(url), None) => return Err(Error::PeerCaMissing(url.clone())),
-        (Some(_), Some(_)) => {}
-    }
-    Ok(Some(tls::Files {
-        client: client.unwrap_or_else(|| server.clone()),
-        server,
-        trusted_ca,
-        revoked: values.path("peer-crl-file"),
-        allowed_common_names,
-        allowed_hostnames,
-        protocol: protocol.clone(),
-    }))
-}
-
-fn admin(values: &Values, protocol: &tls::Protocol) -> Result<Option<Admin>, Error> {
-    let urls = values.urls("listen-admin-urls");
-    let server = pair(values, "admin-cert-file", "admin-key-file")?;
-    let trusted_ca = values.path("admin-trusted-ca-file");
-    let token = values.path("admin-token-file");
-    if urls.is_empty() {
-        for (given, name) in [
-            (server.is_some(), "admin-cert-file"),
-            (trusted_ca.is_some(), "admin-trusted-ca-file"),
-            (token.is_some(), "admin-token-file"),
-        ] {
-            if given {
-                return Err(Error::Requires { name, missing: "listen-admin-urls" });
-            }
-        }
-        return Ok(None);
-    }
-    if token.is_some() && trusted_ca.is_some() {
-        return Err(Error::Exclusive("admin-token-file", "admin-trusted-ca-file"));
-    }
-    let secure = urls.iter().all(Url::is_tls);
-    if !secure && urls.iter().any(Url::is_tls) {
-        return Err(Error::MixedSchemes("listen-admin-urls"));
-    }
-    let tls = match (secure, server) {
-        (false, _) => None,
-        (true, Some(server)) => Some(tls::Files {
-            client: server.clone(),
-            server,
-            trusted_ca: trusted_ca.clone(),
-            revoked: None,
-            allowed_common_names: Vec::new(),
-            allowed_hostnames: Vec::new(),
-            protocol: protocol.clone(),
-        }),
-        (true, None) => {
-            let (cert, key) = ("admin-cert-file", "admin-key-file");
-            return Err(Error::TlsFilesMissing { plane: "admin", url: urls[0].clone(), cert, key });
-        }
-    };
-    let access = match (token, tls, trusted_ca) {
-        (Some(file), tls, _) => AdminAccess::Token { file, tls },
-        (None, Some(tls), Some(_)) => AdminAccess::MutualTls(tls),
-        _ => return Err(Error::AdminUnprotected),
-    };
-    Ok(Some(Admin { urls, access }))
 }
 
 fn log(values: &Values) -> Result<Log, Error> {
