@@ -251,3 +251,22 @@ fn a_missing_permission_names_the_uid_and_the_remedy() {
     assert!(words.contains(&format!("of /volume/data is not permitted for uid {uid}")), "{words}");
     assert!(words.contains("fsGroup"), "{words}");
 }
+
+/// The member file of format 1, everything in it. A change of its shape needs a new format version.
+#[test]
+fn format_1_of_the_member_file_is_read_and_written_as_it_was_released() {
+    const RELEASED: &str = include_str!("../../tests/fixtures/v1/member.json");
+    let member: Member = serde_json::from_str(RELEASED).unwrap();
+    assert_eq!(serde_json::to_string_pretty(&member).unwrap() + "\n", RELEASED);
+    assert_eq!(member.identity, Some(identity(0xcdf8_181e_3277_8e00)));
+    assert_eq!(member.admission, Some(admission()));
+    assert_eq!(member.owner, owner());
+    assert!(member.is_fenced());
+    assert_eq!(member.tombstone.unwrap().index, 77);
+    assert_eq!(member.limits.unwrap().value.quota_bytes, -1);
+    let unknown = RELEASED.replace("\"boot\"", "\"shoe\"");
+    assert!(
+        serde_json::from_str::<Member>(&unknown).is_err(),
+        "a field that this version does not know is not lost silently"
+    );
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_core::apply::AppliedIndex;
 use quorate_core::backend::{Family, View, WriteBatch};
-use quorate_core::log::{Entry, EntryKind, HardState, Index};
+use quorate_core::log::{ConfState, Entry, EntryKind, HardState, Index, SnapshotMeta};
 use quorate_core::membership::{Change, Member, Membership};
 use quorate_core::mvcc::APPLIED_KEY;
 use quorate_core::wal_format::Group;
@@ -390,7 +390,7 @@ fn a_snapshot_that_is_not_what_its_manifest_says_is_refused() {
     let error = incoming.finish().expect_err("it stands at 100");
     assert!(matches!(error, Error::Point { found: 100, expected: 99, .. }), "{error}");
     let manifest = Manifest {
-        meta: quorate_core::log::SnapshotMeta { index: 99, ..outgoing.manifest().meta.clone() },
+        meta: SnapshotMeta { index: 99, ..outgoing.manifest().meta.clone() },
         ..outgoing.manifest().clone()
     };
     assert!(!incoming.is_of(&manifest), "it is not tried again");
@@ -419,6 +419,42 @@ fn a_manifest_with_a_name_that_leads_elsewhere_or_of_a_later_version_is_refused(
     let mut future = outgoing.manifest().encode();
     future[0] = 2;
     assert!(matches!(Manifest::decode(&future), Err(Error::Format { found: 2 })));
+}
+
+/// Manifest and chunk of format 1, as text so that a change of them is seen in review. A change needs a new format version.
+#[test]
+fn format_1_of_manifest_and_chunk_is_written_and_read_as_it_was_released() {
+    const RELEASED: &str = include_str!("../../tests/fixtures/v1/snapshot.hex");
+    let conf_state = ConfState {
+        voters: vec![1, 2],
+        learners: vec![3],
+        outgoing: vec![1],
+        learners_next: vec![4],
+        auto_leave: true,
+    };
+    let member = Member {
+        id: 1,
+        name: "m1".to_owned(),
+        peer_urls: vec!["http://p".to_owned()],
+        client_urls: vec!["http://c".to_owned()],
+        learner: true,
+        disk_id: "00ff".to_owned(),
+    };
+    let manifest = Manifest {
+        meta: SnapshotMeta { index: 100, term: TERM, conf_state },
+        members: vec![member],
+        files: vec![
+            FileEntry { name: "CURRENT".to_owned(), bytes: 16, checksum: None },
+            FileEntry { name: "000009.sst".to_owned(), bytes: 1 << 33, checksum: Some(7) },
+        ],
+    };
+    let place = Progress { file: 1, offset: 1 << 32 };
+    let chunk = Chunk { place, file_checksum: Some(7), data: Bytes::from_static(b"data") };
+    let written = format!("{}\n{}\n", hex::encode(manifest.encode()), hex::encode(chunk.encode()));
+    assert_eq!(written, RELEASED);
+    let mut lines = RELEASED.lines().map(|line| hex::decode(line).unwrap());
+    assert_eq!(Manifest::decode(&lines.next().unwrap()).unwrap(), manifest);
+    assert_eq!(Chunk::decode(lines.next().unwrap().into()).unwrap(), chunk);
 }
 
 proptest! {
