@@ -91,7 +91,7 @@ impl Early {
         let pages = Arc::new(Pages::new(Arc::new(Life(admission.clone())), metrics.clone()));
         let client = admission.planes().client.as_ref();
         for url in &config.listen_metrics_urls {
-            let listener = Listener::bind(url, client, false).await?;
+            let listener = Listener::bind(url, client, config.socket_reuse_port).await?;
             server.serve(listener, Service::pages(pages.clone(), Surface::Metrics));
         }
         if let Some(admin) = &config.admin {

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::process::{Server, etcd_path, free_port, quorate_path};
+use crate::process::{Port, Server, etcd_path, quorate_path};
 
 fn run(program: &std::path::Path, flags: &[&str]) -> Output {
     // A folder that is gone afterwards: neither program may leave a data directory behind.
@@ -72,9 +72,9 @@ fn version_and_help_print_and_succeed() {
 /// HTTP leaves the client listener when it has one of its own, and metrics have theirs.
 #[test]
 fn listeners_serve_what_their_flags_say() {
-    let (http, metrics) = (free_port(), free_port());
-    let http_url = format!("--listen-client-http-urls=http://127.0.0.1:{http}");
-    let metrics_url = format!("--listen-metrics-urls=http://127.0.0.1:{metrics}");
+    let (http, metrics) = (Port::reserve(), Port::reserve());
+    let http_url = format!("--listen-client-http-urls=http://{}", http.address());
+    let metrics_url = format!("--listen-metrics-urls=http://{}", metrics.address());
     let server = Server::quorate(&[&http_url, &metrics_url]);
     let status = |address: &str, path: &str| {
         use std::io::{Read, Write};
@@ -86,11 +86,11 @@ fn listeners_serve_what_their_flags_say() {
     };
     for (address, path, expected) in [
         (server.address(), "/health", "404"),
-        (format!("127.0.0.1:{http}"), "/health", "200"),
-        (format!("127.0.0.1:{http}"), "/version", "200"),
-        (format!("127.0.0.1:{metrics}"), "/metrics", "200"),
-        (format!("127.0.0.1:{metrics}"), "/readyz", "200"),
-        (format!("127.0.0.1:{metrics}"), "/version", "404"),
+        (http.address(), "/health", "200"),
+        (http.address(), "/version", "200"),
+        (metrics.address(), "/metrics", "200"),
+        (metrics.address(), "/readyz", "200"),
+        (metrics.address(), "/version", "404"),
     ] {
         assert_eq!(status(&address, path), expected, "{address}{path}");
     }

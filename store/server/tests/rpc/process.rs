@@ -1,13 +1,13 @@
 //! Servers as processes of their own, stopped with the test.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A start takes well under a second; a machine that is busy with other tests may need longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,14 +19,28 @@ const READY: &str = "ready to serve client requests";
 pub struct Server {
     child: Child,
     folder: TempDir,
-    client_port: u16,
+    port: Port,
     lines: mpsc::Receiver<String>,
     log: Vec<String>,
 }
 
-/// A port that nobody listened on a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that is kept from everybody but servers started with `--socket-reuse-port`.
+pub struct Port {
+    number: u16,
+    _reserved: TcpSocket,
+}
+
+impl Port {
+    pub fn reserve() -> Port {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Port { number: socket.local_addr().unwrap().port(), _reserved: socket }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
 }
 
 impl Server {
@@ -45,15 +59,16 @@ impl Server {
 
     fn start(program: &Path, scheme: &str, flags: &[&str]) -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let (client_port, peer_port) = (free_port(), free_port());
-        let client = format!("{scheme}://127.0.0.1:{client_port}");
-        let peer = format!("http://127.0.0.1:{peer_port}");
+        let port = Port::reserve();
+        let client = format!("{scheme}://{}", port.address());
+        // Nobody else joins: whatever port the system chooses will do.
+        let (listen_peer, peer) = ("http://127.0.0.1:0", "http://127.0.0.1:1");
         let mut child = Command::new(program)
             .args(["--name=a", "--data-dir"])
             .arg(folder.path().join("data"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("a={peer}")])
+            .args(["--listen-peer-urls", listen_peer, "--initial-advertise-peer-urls", peer])
+            .args(["--initial-cluster", &format!("a={peer}"), "--socket-reuse-port"])
             .args(flags)
             .env_clear()
             .stdout(Stdio::null())
@@ -63,7 +78,7 @@ impl Server {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::sync_channel(LINES_MAX);
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut server = Server { child, folder, client_port, lines, log: Vec::new() };
+        let mut server = Server { child, folder, port, lines, log: Vec::new() };
         server.wait_for(READY);
         server
     }
@@ -81,7 +96,7 @@ impl Server {
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        self.port.address()
     }
 
     pub fn folder(&self) -> &Path {
