@@ -449,7 +449,7 @@ impl Store {
         if target == self.0.identity.member_id {
             return Ok(());
         }
-        if !self.membership().get(target).is_some_and(|member| !member.learner) {
+        if self.membership().get(target).is_none_or(|member| member.learner) {
             return Err(ApiError::BadLeaderTransferee);
         }
         let mut changes = self.changes();

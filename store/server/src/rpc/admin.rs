@@ -225,8 +225,7 @@ impl Admin for AdminService {
         }
         let limits = directory::Limits { quota_bytes, request_bytes_max, txn_ops_max };
         let directory = self.admission.directory().clone();
-        let pushed = limits.clone();
-        blocking(move || directory.update(|member| Setting::push(&mut member.limits, generation, pushed)))
+        blocking(move || directory.update(|member| Setting::push(&mut member.limits, generation, limits)))
             .await?
             .map_err(disk)?;
         if let Some(store) = self.admission.store() {
