@@ -3,23 +3,29 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use common::{Footprint, await_running, cluster, folder, load_toolbox, machine, pod};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::is_deleted;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
 use quorate_e2e::kubernetes::{Cluster, Deadline, Layout, State, run};
 use quorate_e2e::scenario::{Outcome, Runner};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// What a machine with nothing else to do may take to a ready cluster.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// Kills of the API server's store while objects are written.
+const STORE_KILLS: usize = 5;
+/// A second's worth of them.
+const WRITES_BETWEEN_KILLS: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,7 +36,7 @@ async fn main() -> ExitCode {
     if let Some(cluster) = slot {
         runner.run("a_pod_finds_services_by_name", services_by_name(&cluster).boxed()).await;
         runner.run("a_volume_outlives_its_pod_and_ends_with_its_claim", volumes(&cluster).boxed()).await;
-        runner.run("the_api_server_serves_again_after_its_store_was_killed", kill_store(&cluster).boxed()).await;
+        runner.run("the_api_server_loses_nothing_when_its_store_is_killed", kill_store(&cluster).boxed()).await;
         runner.run("stopping_leaves_nothing_behind", stop(cluster, before.clone()).boxed()).await;
     }
     runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed_harness(before).boxed()).await;
@@ -93,23 +99,40 @@ async fn volumes(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
+/// Objects are written all the while; each that the API server acknowledged must be there in the end.
 async fn kill_store(cluster: &Cluster) -> Outcome {
     let maps = Api::<ConfigMap>::default_namespaced(cluster.client());
-    let map = |name: &str| -> ConfigMap {
-        serde_json::from_value(json!({"metadata": {"name": name}, "data": {"name": name}})).expect("a ConfigMap")
-    };
-    maps.create(&PostParams::default(), &map("before")).await?;
-    cluster.kill_store()?;
-    cluster.restart_store()?;
-    let deadline = Deadline::after(WAIT_LIMIT, "a write after the store's restart", cluster.layout());
-    while maps.create(&PostParams::default(), &map("after")).await.is_err() {
-        deadline.pause_async().await?;
+    let (acknowledge, mut acknowledged) = watch::channel(Vec::new());
+    let writer = tokio::spawn(write(maps.clone(), acknowledge));
+    for kills in 0..=STORE_KILLS {
+        let writes = (kills + 1) * WRITES_BETWEEN_KILLS;
+        tokio::time::timeout(WAIT_LIMIT, acknowledged.wait_for(|names| names.len() >= writes)).await??;
+        if kills < STORE_KILLS {
+            cluster.kill_store()?;
+            cluster.restart_store()?;
+        }
     }
-    for name in ["before", "after"] {
-        assert_eq!(maps.get(name).await?.data.and_then(|data| data.get("name").cloned()).as_deref(), Some(name));
-    }
+    writer.abort();
+    // Before the list, so that a write in between cannot look lost.
+    let acknowledged = acknowledged.borrow().clone();
+    let found: BTreeSet<String> = maps.list(&ListParams::default()).await?.iter().map(ResourceExt::name_any).collect();
+    let lost: Vec<&String> = acknowledged.iter().filter(|name| !found.contains(*name)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged objects are lost: {lost:?}", lost.len(), acknowledged.len());
+    println!("{} acknowledged writes over {STORE_KILLS} kills", acknowledged.len());
+
     cluster.apply(&pod("later", "exec sleep 1000", "", "")).await?;
     await_running(&cluster.client(), "later").await
+}
+
+/// Creates one object after the other and tells the names of those that were acknowledged.
+async fn write(maps: Api<ConfigMap>, acknowledge: watch::Sender<Vec<String>>) {
+    for number in 0_u64.. {
+        let name = format!("written-{number}");
+        let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a ConfigMap");
+        if maps.create(&PostParams::default(), &map).await.is_ok() {
+            acknowledge.send_modify(|names| names.push(name));
+        }
+    }
 }
 
 async fn stop(cluster: Cluster, before: Vec<String>) -> Outcome {
