@@ -1,6 +1,7 @@
 //! Members as processes that can be killed, stopped and started again.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::client::Client;
-use super::process::free_port;
+use super::process::Port;
 
 /// A start and an election take about a second; a machine that is busy with other tests may need longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,21 +27,26 @@ pub struct Cluster {
 }
 
 struct Member {
-    client_port: u16,
+    client: Port,
     arguments: Vec<String>,
     child: Option<Child>,
     log: PathBuf,
+}
+
+/// A port that nobody listened on a moment ago; peers do not share theirs.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Cluster {
     /// Founds a cluster of `count` members with these flags on each.
     pub fn start(count: usize, flags: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let all: Vec<String> = (0..count).map(|n| format!("m{n}={}", url(ports[n].1))).collect();
+        let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let all: Vec<String> = (0..count).map(|n| format!("m{n}={}", peers[n])).collect();
         let member = |n: usize| {
-            let (client, peer) = (url(ports[n].0), url(ports[n].1));
+            let port = Port::reserve();
+            let (client, peer) = (format!("http://{}", port.address()), &peers[n]);
             let data = folder.path().join(format!("m{n}"));
             let own = [
                 format!("--name=m{n}"),
@@ -50,9 +56,10 @@ impl Cluster {
                 format!("--listen-peer-urls={peer}"),
                 format!("--initial-advertise-peer-urls={peer}"),
                 format!("--initial-cluster={}", all.join(",")),
+                "--socket-reuse-port".to_owned(),
             ];
             let arguments = own.into_iter().chain(flags.iter().map(|flag| (*flag).to_owned())).collect();
-            Member { client_port: ports[n].0, arguments, child: None, log: data.with_extension("log") }
+            Member { client: port, arguments, child: None, log: data.with_extension("log") }
         };
         let mut members: Vec<Member> = (0..count).map(member).collect();
         let ready: Vec<mpsc::Receiver<()>> = members.iter_mut().map(Member::start).collect();
@@ -94,7 +101,7 @@ impl Cluster {
     }
 
     async fn channel(&self, n: usize) -> Channel {
-        let endpoint = Endpoint::try_from(format!("http://127.0.0.1:{}", self.members[n].client_port)).unwrap();
+        let endpoint = Endpoint::try_from(format!("http://{}", self.members[n].client.address())).unwrap();
         endpoint.connect().await.unwrap()
     }
 
