@@ -1,3 +1,5 @@
+//! What is rendered for a cluster, as snapshots.
+
 use crate::observed::LatchSeen;
 use crate::plan::fixture;
 

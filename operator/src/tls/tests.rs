@@ -1,3 +1,5 @@
+//! Certificates: what is made, when it is renewed, and who is trusted.
+
 use super::*;
 use crate::plan::fixture;
 

@@ -1,4 +1,5 @@
 //! Clusters of real members: founded by flags or by the operator's calls, grown and shrunk, killed and caught up.
+#![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
 mod admission;
 mod faults;
