@@ -7,6 +7,8 @@ use quorate_api::Error;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::command::Request as Command;
 use quorate_core::lease::effective_ttl_s;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader_loss;
@@ -14,7 +16,11 @@ use crate::lessor::TimeToLive;
 use crate::store::Store;
 
 /// Keep-alives of one stream that wait for their confirmation together; they are answered in order.
-const KEEP_ALIVES_MAX: usize = 64;
+const CONFIRMED_TOGETHER_MAX: usize = 1024;
+
+/// Keep-alives of one stream that were read and wait for their turn, 8 bytes each. A client renews all its leases in one
+/// burst; they are read at once because HTTP/2 ends a connection on which too many small frames wait to be read.
+const WAITING_MAX: usize = 65_536;
 
 /// See the module.
 #[derive(Clone)]
@@ -93,11 +99,11 @@ impl pb::lease_server::Lease for Lease {
                 }
             }
         };
-        let answers = request.into_inner().map(move |request| {
+        let answers = read_ahead(request.into_inner()).map(move |id| {
             let store = store.clone();
-            async move { Lease::keep_alive(store, request?.id).await }
+            async move { Lease::keep_alive(store, id?).await }
         });
-        Ok(Response::new(Box::pin(until_error(answers.buffered(KEEP_ALIVES_MAX), ended))))
+        Ok(Response::new(Box::pin(until_error(answers.buffered(CONFIRMED_TOGETHER_MAX), ended))))
     }
 
     async fn lease_time_to_live(
@@ -123,6 +129,25 @@ impl pb::lease_server::Lease for Lease {
         let leases = self.store.lessor().list().into_iter().map(|id| pb::LeaseStatus { id }).collect();
         Ok(Response::new(pb::LeaseLeasesResponse { header: Some(self.store.header(0)), leases }))
     }
+}
+
+/// The leases to renew, read as fast as they come. Reading ends with the client's side of the stream, or with ours.
+fn read_ahead(mut requests: Streaming<pb::LeaseKeepAliveRequest>) -> ReceiverStream<Result<i64, Status>> {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(async move {
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = sender.closed() => return,
+            };
+            let Some(request) = request.transpose() else { return };
+            let failed = request.is_err();
+            if sender.send(request.map(|request| request.id)).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 /// Passes a stream on up to and including its first error, or until `ended` says how it ends.

@@ -133,6 +133,23 @@ async fn a_lease_that_is_not_renewed_goes_with_its_keys_within_a_second_and_a_re
 }
 
 #[tokio::test]
+async fn a_burst_of_renewals_on_one_stream_is_answered_in_order() {
+    let server = Server::quorate(&[]);
+    let mut client = Client::connect(&server.address()).await;
+    for id in 1..=10 {
+        client.grant(100 + id, id).await.unwrap();
+    }
+    let ids = || (0..5000).map(|n| n % 11);
+    let requests = tokio_stream::iter(ids().map(|id| pb::LeaseKeepAliveRequest { id }));
+    let mut answers = client.lease.lease_keep_alive(requests).await.unwrap().into_inner();
+    for id in ids() {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!((answer.id, answer.ttl), (id, if id == 0 { 0 } else { 100 + id }));
+    }
+    assert!(answers.message().await.unwrap().is_none(), "the stream ends after the client's side of it");
+}
+
+#[tokio::test]
 async fn many_leases_that_expire_together_go_together() {
     const LEASES: i64 = 2000;
     let server = Server::quorate(&[]);
