@@ -226,7 +226,9 @@ impl Running {
             Effect::Apply(entries) => self.apply(entries)?,
             Effect::ApplyChange { entry, payload } => self.apply_change(entry, payload)?,
             Effect::ReadReady { token, index, term, leads } => {
-                let applied = self.driver.node.status().applied;
+                // The machine's word: the node hears of what was applied in this very turn only in the next one, and a read
+                // that waited for it would wait for the next write.
+                let applied = self.driver.machine.applied().index;
                 inner.reads.confirm(token, index, applied, Confirmed { term, leads });
             }
             Effect::Overloaded(id) => {

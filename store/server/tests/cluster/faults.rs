@@ -98,3 +98,19 @@ async fn a_member_that_was_added_by_etcds_call_joins_and_one_that_was_not_is_ref
     let revision = joiner.put("k", "w").await.header.unwrap().revision;
     all_at(&[first, joiner], revision).await;
 }
+
+#[tokio::test]
+async fn a_read_beside_a_write_never_waits_for_the_next_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    member.start();
+    member.put("k", "v").await;
+    // Far below the seconds after which a lost read would be answered with a time-out, and far above what a read takes.
+    let patience = std::time::Duration::from_secs(5);
+    for i in 0..400 {
+        let (written, read) = tokio::join!(member.put("k", "v"), tokio::time::timeout(patience, member.count()));
+        let (count, revision) = read.unwrap_or_else(|_| panic!("read {i} was left waiting"));
+        assert_eq!(count, 1);
+        assert!(revision + 1 >= written.header.unwrap().revision);
+    }
+}
