@@ -426,11 +426,9 @@ async fn page(address: &str, method: &str, path: &str) -> (String, Vec<String>, 
 async fn pages_are_etcds_to_the_header() {
     let (quorate, etcd) = (Server::quorate(&[]), Server::etcd(&[]));
     let mut clients = [Client::connect(&quorate.address()).await, Client::connect(&etcd.address()).await];
+    // One alarm at a time: which of several /health names is unspecified in etcd.
     for alarm in [pb::AlarmType::None, pb::AlarmType::Nospace, pb::AlarmType::Corrupt] {
-        let action = pb::alarm_request::AlarmAction::Activate.into();
-        for client in &mut clients {
-            client.maintenance.alarm(pb::AlarmRequest { action, member_id: 1, alarm: alarm.into() }).await.unwrap();
-        }
+        set_alarm(&mut clients, pb::alarm_request::AlarmAction::Activate, alarm).await;
         for path in [
             "/health",
             "/health?exclude=NOSPACE",
@@ -455,5 +453,13 @@ async fn pages_are_etcds_to_the_header() {
                 assert_eq!(found, expected, "{method} {path} with alarm {alarm:?}: ours is left, etcd's right");
             }
         }
+        set_alarm(&mut clients, pb::alarm_request::AlarmAction::Deactivate, alarm).await;
+    }
+}
+
+async fn set_alarm(clients: &mut [Client], action: pb::alarm_request::AlarmAction, alarm: pb::AlarmType) {
+    for client in clients {
+        let request = pb::AlarmRequest { action: action.into(), member_id: 1, alarm: alarm.into() };
+        client.maintenance.alarm(request).await.unwrap();
     }
 }
