@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 
 pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -34,11 +34,16 @@ impl Runner {
     }
 
     /// Runs one scenario; a panic in it is its failure, and the next one runs all the same.
-    pub async fn run(&mut self, name: &'static str, scenario: BoxFuture<'_, Outcome>) {
+    pub async fn run(&mut self, name: &'static str, scenario: LocalBoxFuture<'_, Outcome>) {
         if !self.wants(name) {
             self.filtered += 1;
             return;
         }
+        self.always(name, scenario).await;
+    }
+
+    /// Runs a scenario whichever are wanted: the others stand on it, or it ends what they used.
+    pub async fn always(&mut self, name: &'static str, scenario: LocalBoxFuture<'_, Outcome>) {
         let start = Instant::now();
         let failure = match AssertUnwindSafe(scenario).catch_unwind().await {
             Ok(Ok(())) => None,

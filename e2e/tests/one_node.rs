@@ -32,12 +32,12 @@ async fn main() -> ExitCode {
     let mut runner = Runner::from_arguments();
     let mut slot = None;
     let before = machine();
-    runner.run("a_node_is_ready_within_twenty_seconds", start(&mut slot).boxed()).await;
+    runner.always("a_node_is_ready_within_twenty_seconds", start(&mut slot).boxed()).await;
     if let Some(cluster) = slot {
         runner.run("a_pod_finds_services_by_name", services_by_name(&cluster).boxed()).await;
         runner.run("a_volume_outlives_its_pod_and_ends_with_its_claim", volumes(&cluster).boxed()).await;
         runner.run("the_api_server_loses_nothing_when_its_store_is_killed", kill_store(&cluster).boxed()).await;
-        runner.run("stopping_leaves_nothing_behind", stop(cluster, before.clone()).boxed()).await;
+        runner.always("stopping_leaves_nothing_behind", stop(cluster, before.clone()).boxed()).await;
     }
     runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed_harness(before).boxed()).await;
     runner.finish()

@@ -16,10 +16,10 @@ async fn main() -> ExitCode {
     let mut runner = Runner::from_arguments();
     let mut slot = None;
     let before = machine();
-    runner.run("three_nodes_are_ready", start(&mut slot).boxed()).await;
+    runner.always("three_nodes_are_ready", start(&mut slot).boxed()).await;
     if let Some(cluster) = slot {
         runner.run("a_node_cut_off_runs_its_pods_on_and_one_without_power_does_not", faults(&cluster).boxed()).await;
-        runner.run("stopping_leaves_nothing_behind", stop(cluster, before).boxed()).await;
+        runner.always("stopping_leaves_nothing_behind", stop(cluster, before).boxed()).await;
     }
     runner.finish()
 }

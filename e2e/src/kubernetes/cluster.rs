@@ -239,6 +239,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !self.stopped {
+            self.services = None;
             // Nobody to tell; the next start in this folder cleans what is left, and says why it cannot.
             let _ = self.end_processes();
         }
