@@ -36,16 +36,17 @@ impl Lessor {
     async fn expire_forever(self, store: Store) {
         let mut in_flight = JoinSet::new();
         loop {
+            while in_flight.try_join_next().is_some() {}
+            if in_flight.len() > IN_FLIGHT_MAX / 2 {
+                // Half of the places are awaited, so that a confirmation of leadership serves many expiries.
+                in_flight.join_next().await;
+                continue;
+            }
             let Some(sleep) = self.until_next_look() else {
                 self.0.promoted.notified().await;
                 continue;
             };
-            tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                // Makes room for the next ones.
-                Some(_) = in_flight.join_next() => {}
-            }
-            while in_flight.try_join_next().is_some() {}
+            tokio::time::sleep(sleep).await;
             let due = self.lock().leases.due(now_ms(), IN_FLIGHT_MAX - in_flight.len());
             if due.is_empty() {
                 continue;
