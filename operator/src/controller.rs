@@ -33,7 +33,7 @@ const CONCURRENCY: u16 = 16;
 /// While something outside has to happen that no watch reports (a member catching up).
 const WAITING: Duration = Duration::from_millis(500);
 /// Everything is as it shall be; members are looked at this often.
-const STEADY: Duration = Duration::from_secs(10);
+const STEADY: Duration = Duration::from_secs(5);
 /// Nothing can be done until a person acts.
 const STALLED: Duration = Duration::from_secs(5);
 /// After the first failure; doubled with each further one.
@@ -167,7 +167,11 @@ async fn reconcile(object: Arc<QuorateCluster>, shared: Arc<Shared>) -> Result<N
 /// One round; `None` asks for another at once.
 async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>, Error> {
     let now = Timestamp::now();
-    let desired = match Desired::parse(object) {
+    let parsed = Desired::parse(object).or_else(|error| match object.metadata.deletion_timestamp {
+        Some(_) => Desired::parse_deleted(object),
+        None => Err(error),
+    });
+    let desired = match parsed {
         Ok(desired) => desired,
         Err(error) => return invalid(shared, object, &error.to_string(), now).await.map(Some),
     };
@@ -177,22 +181,35 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     let shown = object.status.as_ref().and_then(|status| status.cluster_id.as_deref());
     observation.observed.status_cluster_id = shown.and_then(|id| id.parse().ok());
     let decision = plan::plan(&desired, &observation.observed, now);
-    let status = status::view(&View {
-        desired: &desired,
-        observed: &observation.observed,
-        facts: &decision.facts,
-        step: &decision.step,
-        certificates: observation.secrets.lives(&desired),
-        previous: object.status.as_ref(),
-        now,
-    });
+    let show = |step: &Step| {
+        status::view(&View {
+            desired: &desired,
+            observed: &observation.observed,
+            facts: &decision.facts,
+            step,
+            certificates: observation.secrets.lives(&desired),
+            previous: object.status.as_ref(),
+            now,
+        })
+    };
+    let status = show(&decision.step);
     shared.metrics.show(&desired.namespace, &desired.name, &status);
     status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
     announce(shared, object, &decision.step).await;
     match &decision.step {
         Step::Act { action, why } => {
             let hands = Hands { client: &shared.client, desired: &desired, observation: &observation };
-            perform(shared, object, &hands, action, why).await
+            match perform(shared, object, &hands, action, why).await {
+                Err(Error::Act { source, action }) if source.is_unsupported() => {
+                    let stall =
+                        Step::Stall(plan::Stall { reason: "NotSupported", message: format!("{action}: {source}") });
+                    status::write(&shared.client, object, &show(&stall)).await.map_err(Error::Status)?;
+                    announce(shared, object, &stall).await;
+                    shared.metrics.stall("NotSupported");
+                    Ok(Some(Next::requeue(STEADY)))
+                }
+                result => result,
+            }
         }
         Step::Wait { .. } => Ok(Some(Next::requeue(WAITING))),
         Step::Stall(stall) => {

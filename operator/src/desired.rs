@@ -6,8 +6,8 @@ mod quantity;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::{
-    ANNOTATION_ADOPT, ANNOTATION_PAUSED, ANNOTATION_PLAINTEXT_PEERS, ImageSpec, PodsSpec, QuorateCluster, RaftProfile,
-    RaftSpec, TlsMode, VolumePolicy,
+    ANNOTATION_ADOPT, ANNOTATION_PAUSED, ANNOTATION_PLAINTEXT_PEERS, ImageSpec, LimitsSpec, PodsSpec, QuorateCluster,
+    RaftProfile, RaftSpec, TlsMode, VolumePolicy,
 };
 use crate::id::{Id, InvalidId};
 
@@ -159,6 +159,21 @@ impl Desired {
                 peer: peer_tls,
             },
         })
+    }
+
+    /// What deleting needs, of an object whose spec cannot be acted on otherwise: names, planes and what becomes of volumes.
+    /// A wrong spec must never keep an object from going.
+    pub fn parse_deleted(object: &QuorateCluster) -> Result<Self, Error> {
+        let mut object = object.clone();
+        let annotations = object.metadata.annotations.get_or_insert_default();
+        annotations.remove(ANNOTATION_ADOPT);
+        annotations.insert(ANNOTATION_PLAINTEXT_PEERS.to_owned(), "true".to_owned());
+        object.spec.replicas = 1;
+        object.spec.version = "0.0.0".to_owned();
+        object.spec.storage.size = "1Gi".to_owned();
+        object.spec.raft = RaftSpec::default();
+        object.spec.limits = LimitsSpec::default();
+        Self::parse(&object)
     }
 
     /// Name of the pod, and of the member, of an ordinal.

@@ -54,6 +54,11 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Refused(status) if matches!(status.code(), tonic::Code::Aborted | tonic::Code::FailedPrecondition))
     }
+
+    /// The member's release does not know the call, or says that it cannot do it yet.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == tonic::Code::Unimplemented)
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

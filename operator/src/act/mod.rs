@@ -42,6 +42,11 @@ impl Error {
         }
     }
 
+    /// The member's release cannot do what was asked.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Member { source, .. } if source.is_unsupported())
+    }
+
     /// Label for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -78,13 +83,23 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         Action::DeleteVolume { ordinal, uid, resource_version } => {
             volumes::delete(hands, *ordinal, uid, resource_version).await
         }
+        Action::SetAside { ordinal } => set_aside(hands, action, *ordinal).await,
         Action::Found { .. }
         | Action::Admit { .. }
         | Action::Adopt { .. }
-        | Action::SetAside { .. }
         | Action::ChangeMembership { .. }
         | Action::HandOver { .. }
         | Action::SetTimers { .. }
         | Action::SetLimits { .. } => members::call(hands, action).await,
     }
+}
+
+/// The process has opened the directory that is renamed, so its pod ends with it, also when an earlier attempt got no
+/// further than the renaming: a pod of a removed member takes part in nothing.
+async fn set_aside(hands: &Hands<'_>, action: &Action, ordinal: u32) -> Result<(), Error> {
+    let renamed = members::call(hands, action).await;
+    if let Some(pod) = hands.observation.observed.pods.get(&ordinal) {
+        children::delete_pod(hands, ordinal, &pod.uid).await?;
+    }
+    renamed
 }

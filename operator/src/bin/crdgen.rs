@@ -1,12 +1,17 @@
-//! Writes the CRDs to `crds/` (or the folder given); `tests/generated.rs` fails when they are stale.
+//! Writes the CRDs to `crds/` and into the Helm chart; `tests/generated.rs` fails when they are stale.
+//!
+//! `crdgen [ROOT]`: ROOT is the root of the repository, the current folder when absent.
 
 use std::path::PathBuf;
 
+use quorate_operator::crd::schema;
+
 fn main() -> std::io::Result<()> {
-    let folder = std::env::args().nth(1).map_or_else(|| PathBuf::from("crds"), PathBuf::from);
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join("quorate.io_quorateclusters.yaml");
-    std::fs::write(&path, quorate_operator::crd::schema::quorate_cluster_yaml())?;
-    println!("wrote {}", path.display());
+    let root = std::env::args().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    for (path, text) in schema::generated() {
+        let path = root.join(path);
+        std::fs::write(&path, text)?;
+        println!("wrote {}", path.display());
+    }
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! What a spec becomes, and which specs are refused.
+
 use serde_json::json;
 
 use super::*;
@@ -38,4 +40,16 @@ fn refuses_what_an_older_schema_let_through() {
         let message = Desired::parse(&object).unwrap_err().to_string();
         assert!(message.contains(expected), "{path}: {message}");
     }
+}
+
+#[test]
+fn deleted_object_is_parsed_whatever_its_spec_says() {
+    let object = object(|object| {
+        object["spec"]["replicas"] = json!(4);
+        object["spec"]["tls"] = json!({"peer": {"mode": "Disabled"}});
+        object["metadata"]["annotations"] = json!({"quorate.io/adopt": "x"});
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    });
+    assert!(Desired::parse(&object).is_err());
+    assert!(Desired::parse_deleted(&object).unwrap().deleting);
 }

@@ -122,6 +122,8 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
     ordinals.extend(observed.pods.keys());
     ordinals.sort_unstable();
     ordinals.dedup();
+    let learner = observed.configuration.as_ref().and_then(|configuration| configuration.learner());
+    let learner = learner.and_then(|learner| desired.ordinal(&learner.name));
     let member = |ordinal: u32| {
         let state = match observed.members.get(&ordinal) {
             Some(MemberSeen::Answered(state)) => Some(&**state),
@@ -132,7 +134,7 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
         MemberStatus {
             name: desired.pod(ordinal),
             member_id: id.map(|id| id.to_string()),
-            role: role(state),
+            role: role(state, learner == Some(ordinal)),
             voter: facts.voters.contains_key(&ordinal),
             ready: observed.pods.get(&ordinal).is_some_and(|pod| pod.ready),
             version: state.map(|state| state.version.clone()).filter(|version| !version.is_empty()),
@@ -156,9 +158,11 @@ fn coarse(bytes: i64) -> i64 {
     bytes - bytes.rem_euclid(STEP)
 }
 
-fn role(state: Option<&MemberState>) -> String {
+fn role(state: Option<&MemberState>, is_learner: bool) -> String {
     let Some(state) = state else { return "Silent".to_owned() };
     match (state.phase, state.role) {
+        // A learner that has not yet applied its own addition takes itself for a follower.
+        (MemberPhase::Running, _) if is_learner => "Learner".to_owned(),
         (MemberPhase::Running, Role::Unknown) => "Running".to_owned(),
         (MemberPhase::Running, role) => format!("{role:?}"),
         (phase, _) => format!("{phase:?}"),

@@ -1,0 +1,77 @@
+//! One put after the other, with a note of every failure and of every change of the term.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::common::Error;
+use crate::world::Session;
+
+/// A load that runs until it is stopped.
+pub struct Load {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Record>,
+}
+
+/// What happened.
+#[derive(Default)]
+pub struct Record {
+    puts: u32,
+    /// When it was started, when it failed, and why.
+    failures: Vec<(Instant, Instant, String)>,
+    /// When a term was first seen.
+    terms: Vec<(Instant, u64)>,
+}
+
+impl Load {
+    pub fn start(session: Session) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { stop, task: tokio::spawn(run(session, stopped)) }
+    }
+
+    pub async fn stop(self) -> Record {
+        let _ = self.stop.send(());
+        self.task.await.expect("the load neither panics nor is aborted")
+    }
+}
+
+async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>) -> Record {
+    let mut record = Record::default();
+    while stopped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty) {
+        let started = Instant::now();
+        record.puts += 1;
+        match session.put(&format!("load/{}", record.puts), "x").await {
+            Ok(term) => {
+                if record.terms.last().is_none_or(|(_, last)| *last != term) {
+                    record.terms.push((Instant::now(), term));
+                }
+            }
+            Err(error) => {
+                record.failures.push((started, Instant::now(), error.to_string()));
+                // A member that is away is not asked in a busy loop.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    record
+}
+
+impl Record {
+    /// No request fails but those that run within one election timeout of a change of the leader.
+    pub fn check(&self, election: Duration) -> Result<(), Error> {
+        let changes: Vec<Instant> = self.terms.iter().skip(1).map(|(at, _)| *at).collect();
+        println!("       {} puts, {} failures, {} changes of the term", self.puts, self.failures.len(), changes.len());
+        if self.puts < 50 {
+            return Err(format!("{} puts are no load", self.puts).into());
+        }
+        for (started, ended, reason) in &self.failures {
+            // The new term is seen by the first put that succeeds in it, so after the change itself.
+            let excused = changes.iter().any(|change| *started <= *change && *change <= *ended + election);
+            if !excused {
+                return Err(format!("a put failed without a change of the leader: {reason}").into());
+            }
+        }
+        Ok(())
+    }
+}

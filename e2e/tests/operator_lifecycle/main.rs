@@ -1,0 +1,283 @@
+//! The life of a `QuorateCluster` on a real Kubernetes with real members: what the API server refuses, founding,
+//! growing and shrinking under load, healing, a lost volume, an operator that dies at any request or is away, retained
+//! disks, deletion.
+//!
+//! The scenarios build on each other: one cluster `main` lives through most of them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crashing;
+mod load;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
+use quorate_e2e::scenario::{Outcome, Runner};
+use serde_json::json;
+use world::World;
+
+/// Default election timeout of the profile LowLatency, twice: a randomized timeout is up to that.
+const ELECTION: Duration = Duration::from_millis(2_000);
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime needs only threads");
+    // The same program, started again, is an operator that dies at a request.
+    match crashing::budget() {
+        Some(requests) => runtime.block_on(crashing::operate(requests)),
+        None => runtime.block_on(scenarios()),
+    }
+}
+
+async fn scenarios() -> ExitCode {
+    let mut runner = Runner::from_arguments();
+    let mut slot = None;
+    runner.run("the_operator_starts_with_its_own_rights", start(&mut slot).boxed_local()).await;
+    let Some(world) = slot else { return runner.finish() };
+    runner.run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", refusals(&world).boxed_local()).await;
+    runner.run("one_member_is_founded_and_serves", founding(&world).boxed_local()).await;
+    runner.run("one_grows_to_three_under_load", growing(&world).boxed_local()).await;
+    runner.run("a_deleted_leader_comes_back_on_its_disk", deleted_pod(&world).boxed_local()).await;
+    runner.run("a_killed_process_is_restarted_by_the_kubelet", killed_process(&world).boxed_local()).await;
+    runner.run("a_lost_volume_is_replaced_under_a_new_id", lost_volume(&world).boxed_local()).await;
+    runner.run("all_pods_come_back_while_the_operator_is_away", operator_away(&world).boxed_local()).await;
+    runner.run("three_shrink_to_one_under_load", shrinking(&world).boxed_local()).await;
+    runner.run("an_operator_that_dies_at_any_request_goes_on_where_it_was", dying_operator(&world).boxed_local()).await;
+    runner.run("limits_reach_running_members", limits(&world).boxed_local()).await;
+    runner.run("a_retained_disk_of_a_removed_member_is_set_aside", set_aside(&world).boxed_local()).await;
+    runner.run("a_cluster_without_tls_needs_consent_and_then_serves", without_tls(&world).boxed_local()).await;
+    runner.run("retained_disks_wait_for_adoption", adoption(&world).boxed_local()).await;
+    runner.run("deletion_leaves_nothing_when_that_is_asked_for", deletion(&world).boxed_local()).await;
+    runner.run("the_cluster_stops", async move { Ok(world.cluster.stop().await?) }.boxed_local()).await;
+    runner.finish()
+}
+
+async fn start(slot: &mut Option<World>) -> Outcome {
+    *slot = Some(World::start().await?);
+    Ok(())
+}
+
+/// The table of `operator/tests/cel.rs` runs in kube's own CEL; here are those that a user meets first, on the real one.
+async fn refusals(world: &World) -> Outcome {
+    for (name, patch, expected) in [
+        ("even", json!({"spec": {"replicas": 2}}), "replicas must be 1, 3, 5 or 7"),
+        ("out of range", json!({"spec": {"replicas": 9}}), "replicas must be 1, 3, 5 or 7"),
+        ("size", json!({"spec": {"storage": {"size": "10 GB"}}}), "storage.size must be a positive quantity"),
+        ("quota", json!({"spec": {"limits": {"quotaBytes": "lots"}}}), "quantity from 16Mi to 100Gi"),
+        ("cpu", json!({"spec": {"pods": {"resources": {"requests": {"cpu": "much"}}}}}), "must hold quantities"),
+        ("timers", json!({"spec": {"raft": {"profile": "Custom"}}}), "profile Custom needs"),
+        ("version", json!({"spec": {"version": "latest"}}), "semantic version"),
+        ("name", json!({"metadata": {"name": "a".repeat(41)}}), "at most 40 characters"),
+    ] {
+        let error = world.create("refused", 1, patch).await.expect_err(name).to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+    Ok(())
+}
+
+async fn founding(world: &World) -> Outcome {
+    world.create("main", 1, json!({})).await?;
+    world.await_ready("main", 1).await?;
+    let mut session = world.session("main", 0).await?;
+    session.put("first", "1").await?;
+    assert_eq!(session.get("first").await?.as_deref(), Some("1"));
+    // What belongs to the spec of a founded cluster, and what cannot change.
+    for (patch, expected) in [
+        (json!({"spec": {"version": "9.9.9"}}), "spec.version cannot be changed"),
+        (json!({"spec": {"storage": {"size": "2Gi"}}}), "storage.size cannot be changed"),
+        (json!({"spec": {"tls": {"peer": {"mode": "Disabled"}}}}), "tls.peer cannot be changed"),
+    ] {
+        let error = world.patch("main", patch).await.expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+async fn growing(world: &World) -> Outcome {
+    let load = load::Load::start(world.session("main", 0).await?);
+    world.scale("main", 3).await?;
+    world.await_ready("main", 3).await?;
+    load.stop().await.check(ELECTION)?;
+    for ordinal in 0..3 {
+        assert_eq!(world.session("main", ordinal).await?.get("first").await?.as_deref(), Some("1"), "member {ordinal}");
+    }
+    Ok(())
+}
+
+/// Leadership moves on, so that shrinking later has to hand it over.
+async fn deleted_pod(world: &World) -> Outcome {
+    let leader = world.status("main").await?.leader.ok_or("nobody leads")?;
+    let before = world.member_ids("main").await?;
+    world.pods().delete(&leader, &DeleteParams::default()).await?;
+    world.await_gone_and_ready("main", &leader, 3).await?;
+    assert_eq!(world.member_ids("main").await?, before, "a deleted pod changes no member");
+    let led = world.status("main").await?.leader;
+    assert!(led.is_some(), "somebody leads");
+    Ok(())
+}
+
+async fn killed_process(world: &World) -> Outcome {
+    let before = world.member_ids("main").await?;
+    let restarts = world.restarts("main-2").await?;
+    world.kill_server("main-2")?;
+    world.await_until("a restarted container", async || Ok(world.restarts("main-2").await? > restarts)).await?;
+    world.await_ready("main", 3).await?;
+    assert_eq!(world.member_ids("main").await?, before);
+    Ok(())
+}
+
+async fn lost_volume(world: &World) -> Outcome {
+    let mut session = world.session("main", 0).await?;
+    session.put("before the loss", "kept").await?;
+    let before = world.member_ids("main").await?;
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    let lost = claims.get("data-main-1").await?.uid();
+    claims.delete("data-main-1", &DeleteParams::default()).await?;
+    world.pods().delete("main-1", &DeleteParams::default()).await?;
+    world
+        .await_until("another member id for main-1", async || Ok(world.member_ids("main").await?[1] != before[1]))
+        .await?;
+    world.await_ready("main", 3).await?;
+    let after = world.member_ids("main").await?;
+    assert_eq!((&after[0], &after[2]), (&before[0], &before[2]), "the others stay");
+    assert_ne!(after[1], before[1], "an empty disk is never admitted under the old id");
+    assert_ne!(claims.get("data-main-1").await?.uid(), lost);
+    assert_eq!(world.session("main", 1).await?.get("before the loss").await?.as_deref(), Some("kept"));
+    Ok(())
+}
+
+async fn operator_away(world: &World) -> Outcome {
+    world.run_operators(0).await?;
+    let before: Vec<Option<String>> = world.pod_uids("main").await?;
+    world
+        .pods()
+        .delete_collection(&DeleteParams::default(), &ListParams::default().labels("quorate.io/cluster=main"))
+        .await?;
+    world
+        .await_until("three other ready pods", async || {
+            let pods = world.ready_pods("main").await?;
+            Ok(pods.len() == 3 && pods.iter().all(|pod| !before.contains(&pod.uid())))
+        })
+        .await?;
+    let mut session = world.session("main", 0).await?;
+    session.put("alone", "served").await?;
+    assert_eq!(session.get("alone").await?.as_deref(), Some("served"));
+    world.run_operators(1).await?;
+    world.await_ready("main", 3).await
+}
+
+async fn shrinking(world: &World) -> Outcome {
+    // A leader that has to go makes the operator hand leadership over.
+    world.lead("main", "main-2").await?;
+    let load = load::Load::start(world.session("main", 0).await?);
+    world.scale("main", 1).await?;
+    world.await_ready("main", 1).await?;
+    load.stop().await.check(ELECTION)?;
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    world
+        .await_until("the volumes of the removed members gone", async || {
+            Ok(claims.list(&ListParams::default().labels("quorate.io/cluster=main")).await?.items.len() == 1)
+        })
+        .await?;
+    assert_eq!(world.session("main", 0).await?.get("first").await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+async fn dying_operator(world: &World) -> Outcome {
+    world.run_operators(0).await?;
+    let mut deaths = 0;
+    for (seed, replicas) in [(1, 3), (2, 1), (3, 3)] {
+        world.scale("main", replicas).await?;
+        deaths += crashing::until_ready(world, "main", replicas, seed).await?;
+    }
+    println!("       {deaths} deaths");
+    assert!(deaths >= 20, "only {deaths} deaths prove little");
+    assert_eq!(world.session("main", 2).await?.get("first").await?.as_deref(), Some("1"));
+    world.run_operators(1).await?;
+    world.await_ready("main", 3).await
+}
+
+async fn limits(world: &World) -> Outcome {
+    let uids = world.pod_uids("main").await?;
+    world.patch("main", json!({"spec": {"limits": {"maxRequestBytes": 65_536}}})).await?;
+    let large = "x".repeat(200_000);
+    for ordinal in 0..3 {
+        let mut session = world.session("main", ordinal).await?;
+        world.await_until("a refused large request", async || Ok(session.put("large", &large).await.is_err())).await?;
+    }
+    world.await_ready("main", 3).await?;
+    assert_eq!(world.pod_uids("main").await?, uids, "without a restart");
+    Ok(())
+}
+
+async fn set_aside(world: &World) -> Outcome {
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    let uid = claims.get("data-main-2").await?.uid();
+    let before = world.member_ids("main").await?;
+    world.patch("main", json!({"spec": {"storage": {"retention": {"whenScaled": "Retain"}}}})).await?;
+    for replicas in [1, 3] {
+        world.scale("main", replicas).await?;
+        world.await_ready("main", replicas).await?;
+    }
+    assert_eq!(claims.get("data-main-2").await?.uid(), uid, "the claim was kept");
+    assert_ne!(world.member_ids("main").await?[2], before[2], "a removed member's id is never used again");
+    assert_eq!(world.session("main", 2).await?.get("first").await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+async fn without_tls(world: &World) -> Outcome {
+    let disabled = json!({"client": {"mode": "Disabled"}, "peer": {"mode": "Disabled"}});
+    let retention = json!({"whenDeleted": "Delete"});
+    world.create("plain", 1, json!({"spec": {"tls": disabled, "storage": {"retention": retention}}})).await?;
+    world.await_condition("plain", "Stalled", "InvalidSpec").await?;
+    let consent = json!({"metadata": {"annotations": {"quorate.io/allow-plaintext-peers": "true"}}});
+    world.patch("plain", consent).await?;
+    world.await_ready("plain", 1).await?;
+    let mut session = world.session("plain", 0).await?;
+    session.put("plain", "text").await?;
+    assert_eq!(session.get("plain").await?.as_deref(), Some("text"));
+    // Neither a wrong annotation nor a missing one keeps it from going.
+    world.patch("plain", json!({"metadata": {"annotations": {"quorate.io/allow-plaintext-peers": null}}})).await?;
+    world.delete("plain").await
+}
+
+async fn adoption(world: &World) -> Outcome {
+    let cluster_id = world.status("main").await?.cluster_id.ok_or("no cluster id")?;
+    let before = world.member_ids("main").await?;
+    world.delete("main").await?;
+    let maps: Api<ConfigMap> = Api::default_namespaced(world.client.clone());
+    assert!(maps.get_opt("main-latch").await?.is_some(), "the latch outlives the object");
+    world.create("main", 3, json!({})).await?;
+    world.await_condition("main", "Stalled", "DisksOfAnotherCluster").await?;
+    let message = world.condition("main", "Stalled").await?.map(|one| one.message).unwrap_or_default();
+    assert!(message.contains(&format!("quorate.io/adopt: \"{cluster_id}\"")), "{message}");
+    world.patch("main", json!({"metadata": {"annotations": {"quorate.io/adopt": cluster_id}}})).await?;
+    world.await_ready("main", 3).await?;
+    assert_eq!(world.member_ids("main").await?, before, "all members with their disks");
+    assert_eq!(world.session("main", 0).await?.get("first").await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+async fn deletion(world: &World) -> Outcome {
+    world.patch("main", json!({"spec": {"storage": {"retention": {"whenDeleted": "Delete"}}}})).await?;
+    world.delete("main").await?;
+    let selector = ListParams::default().labels("quorate.io/cluster=main");
+    let (maps, secrets): (Api<ConfigMap>, Api<Secret>) =
+        (Api::default_namespaced(world.client.clone()), Api::default_namespaced(world.client.clone()));
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    let pods: Api<Pod> = world.pods();
+    world
+        .await_until("no trace of the cluster", async || {
+            let left = maps.list(&selector).await?.items.len()
+                + secrets.list(&selector).await?.items.len()
+                + claims.list(&selector).await?.items.len()
+                + pods.list(&selector).await?.items.len();
+            Ok(left == 0)
+        })
+        .await
+}

@@ -1,0 +1,284 @@
+//! A Kubernetes with the operator in it, and what the scenarios do with clusters and members.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
+use quorate_api::etcdserverpb::kv_client::KvClient;
+use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_api::etcdserverpb::{MoveLeaderRequest, PutRequest, RangeRequest};
+use quorate_e2e::kubernetes::{Cgroup, Cluster, Deadline, Relay, cache_folder, run};
+use quorate_operator::crd::{QuorateCluster, QuorateClusterStatus};
+use serde_json::{Value, json};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::common::{Error, cluster};
+
+/// Founding takes seconds; builds beside the tests take the processors away for longer.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than an election.
+const REQUEST_LIMIT: Duration = Duration::from_secs(7);
+
+pub struct World {
+    pub cluster: Cluster,
+    pub client: Client,
+}
+
+/// A connection to one member as a client with the issued certificate.
+pub struct Session {
+    channel: Channel,
+    _relay: Relay,
+}
+
+impl World {
+    /// Images, Kubernetes, definitions, operator.
+    pub async fn start() -> Result<Self, Error> {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        run(Command::new(sources.join("scripts/image.sh")).args(["--profile", "dev"]))?;
+        let cluster = cluster("operator-lifecycle").start().await?;
+        for image in ["quorate", "quorate-operator"] {
+            cluster.import_image(&cache_folder().join("images").join(format!("{image}.tar")))?;
+        }
+        let read = |file: &str| std::fs::read_to_string(sources.join(file));
+        let client = cluster.client();
+        cluster.apply(&read("crds/quorate.io_quorateclusters.yaml")?).await?;
+        let established = await_condition(Api::all(client.clone()), "quorateclusters.quorate.io", is_crd_established());
+        tokio::time::timeout(LIMIT, established).await??;
+        cluster.apply(&read("config/operator.yaml")?).await?;
+        let world = Self { cluster, client };
+        let operator = await_condition(world.operators(), "quorate-operator", is_deployment_completed());
+        tokio::time::timeout(LIMIT, operator).await??;
+        Ok(world)
+    }
+
+    fn operators(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), "quorate-system")
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    fn clusters(&self) -> Api<QuorateCluster> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    /// Runs so many operators and waits until it is so.
+    pub async fn run_operators(&self, replicas: u32) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        self.operators().patch("quorate-operator", &PatchParams::default(), &patch).await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "quorate-system");
+        self.await_until("the operator's pods", async || {
+            Ok(pods.list(&ListParams::default()).await?.items.len() == replicas as usize)
+        })
+        .await
+    }
+
+    /// Creates a cluster of so many members, changed by a patch.
+    pub async fn create(&self, name: &str, replicas: u32, patch: Value) -> Result<(), Error> {
+        let mut object = json!({
+            "apiVersion": "quorate.io/v1alpha1", "kind": "QuorateCluster", "metadata": {"name": name},
+            "spec": {"replicas": replicas, "version": env!("CARGO_PKG_VERSION"), "storage": {"size": "64Mi"}},
+        });
+        merge(&mut object, patch);
+        let object: QuorateCluster = serde_json::from_value(object)?;
+        self.clusters().create(&PostParams::default(), &object).await?;
+        Ok(())
+    }
+
+    pub async fn patch(&self, name: &str, patch: Value) -> Result<(), Error> {
+        self.clusters().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    pub async fn scale(&self, name: &str, replicas: u32) -> Result<(), Error> {
+        self.patch(name, json!({"spec": {"replicas": replicas}})).await
+    }
+
+    /// Deletes a cluster and waits until it and its pods are gone.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        self.clusters().delete(name, &DeleteParams::default()).await?;
+        let selector = ListParams::default().labels(&format!("quorate.io/cluster={name}"));
+        self.await_until("a deleted cluster", async || {
+            Ok(self.clusters().get_opt(name).await?.is_none() && self.pods().list(&selector).await?.items.is_empty())
+        })
+        .await
+    }
+
+    pub async fn status(&self, name: &str) -> Result<QuorateClusterStatus, Error> {
+        Ok(self.clusters().get(name).await?.status.unwrap_or_default())
+    }
+
+    pub async fn condition(&self, name: &str, kind: &str) -> Result<Option<Condition>, Error> {
+        Ok(self.status(name).await?.conditions.into_iter().find(|one| one.type_ == kind))
+    }
+
+    pub async fn await_condition(&self, name: &str, kind: &str, reason: &str) -> Result<(), Error> {
+        self.await_until(&format!("{kind} with reason {reason}"), async || {
+            Ok(self.condition(name, kind).await?.is_some_and(|one| one.status == "True" && one.reason == reason))
+        })
+        .await
+    }
+
+    /// Ready for the present spec, with so many voters.
+    pub async fn is_ready(&self, name: &str, voters: u32) -> Result<bool, Error> {
+        let object = self.clusters().get(name).await?;
+        let Some(status) = &object.status else { return Ok(false) };
+        let ready = status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        let idle = status.conditions.iter().any(|one| one.type_ == "Reconciling" && one.status == "False");
+        Ok(ready
+            && idle
+            && status.operation.is_none()
+            && status.observed_generation == object.metadata.generation
+            && status.voters == i32::try_from(voters)?)
+    }
+
+    pub async fn await_ready(&self, name: &str, voters: u32) -> Result<(), Error> {
+        self.await_until(&format!("{name} ready with {voters} members"), async || self.is_ready(name, voters).await)
+            .await
+    }
+
+    /// The pod of this moment is gone and the cluster is ready again.
+    pub async fn await_gone_and_ready(&self, name: &str, pod: &str, voters: u32) -> Result<(), Error> {
+        self.await_until("the deleted pod gone", async || {
+            let found = self.pods().get_opt(pod).await?;
+            Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_none() && is_ready(&found)))
+        })
+        .await?;
+        self.await_ready(name, voters).await
+    }
+
+    /// Ids of the members by ordinal.
+    pub async fn member_ids(&self, name: &str) -> Result<Vec<Option<String>>, Error> {
+        Ok(self.status(name).await?.members.into_iter().map(|member| member.member_id).collect())
+    }
+
+    async fn pods_of(&self, name: &str) -> Result<Vec<Pod>, Error> {
+        Ok(self.pods().list(&ListParams::default().labels(&format!("quorate.io/cluster={name}"))).await?.items)
+    }
+
+    pub async fn ready_pods(&self, name: &str) -> Result<Vec<Pod>, Error> {
+        Ok(self.pods_of(name).await?.into_iter().filter(is_ready).collect())
+    }
+
+    pub async fn pod_uids(&self, name: &str) -> Result<Vec<Option<String>>, Error> {
+        Ok(self.pods_of(name).await?.iter().map(|pod| pod.uid()).collect())
+    }
+
+    pub async fn restarts(&self, pod: &str) -> Result<i32, Error> {
+        let pod = self.pods().get(pod).await?;
+        let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        Ok(containers.iter().map(|container| container.restart_count).sum())
+    }
+
+    /// `kill -9` of a pod's server, found by its name among this Kubernetes' own processes.
+    pub fn kill_server(&self, pod: &str) -> Result<(), Error> {
+        let flag = format!("--name={pod}");
+        let found = Cgroup::named(self.cluster.layout().id()).processes().into_iter().find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|argument| argument == flag.as_bytes())
+        });
+        let pid = found.ok_or_else(|| format!("no process with {flag}"))?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+        Ok(())
+    }
+
+    /// Connects to a member as a user would: with the Secret `NAME-client-tls`, or plainly where there is none.
+    pub async fn session(&self, name: &str, ordinal: u32) -> Result<Session, Error> {
+        let pod = self.pods().get(&format!("{name}-{ordinal}")).await?;
+        let address = pod.status.and_then(|status| status.pod_ip).ok_or("the pod has no address")?;
+        let relay = self.cluster.forward(SocketAddr::new(address.parse()?, 2379), 0).await?;
+        let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
+        let Some(secret) = secrets.get_opt(&format!("{name}-client-tls")).await? else {
+            let endpoint = Endpoint::from_shared(format!("http://{}", relay.local()))?;
+            let channel = endpoint.timeout(REQUEST_LIMIT).connect().await?;
+            return Ok(Session { channel, _relay: relay });
+        };
+        let data = secret.data.unwrap_or_default();
+        let text = |key: &str| data.get(key).map(|bytes| bytes.0.clone()).unwrap_or_default();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(text("ca.crt")))
+            .identity(Identity::from_pem(text("tls.crt"), text("tls.key")))
+            .domain_name(format!("{name}.default.svc"));
+        let endpoint = Endpoint::from_shared(format!("https://{}", relay.local()))?.tls_config(tls)?;
+        let channel = endpoint.timeout(REQUEST_LIMIT).connect().await?;
+        Ok(Session { channel, _relay: relay })
+    }
+
+    /// Lets this member lead.
+    pub async fn lead(&self, name: &str, pod: &str) -> Result<(), Error> {
+        let status = self.status(name).await?;
+        let target =
+            status.members.iter().find(|member| member.name == pod).and_then(|member| member.member_id.clone());
+        let target_id = u64::from_str_radix(&target.ok_or("no such member")?, 16)?;
+        for ordinal in 0..u32::try_from(status.members.len())? {
+            let session = self.session(name, ordinal).await?;
+            let moved =
+                MaintenanceClient::new(session.channel.clone()).move_leader(MoveLeaderRequest { target_id }).await;
+            // Only the leader can.
+            match moved {
+                Err(status) if status.message() == "etcdserver: not leader" => {}
+                moved => {
+                    moved?;
+                    break;
+                }
+            }
+        }
+        self.await_until("the new leader in status", async || {
+            Ok(self.status(name).await?.leader.as_deref() == Some(pod))
+        })
+        .await
+    }
+
+    /// Looks again and again until it is so.
+    pub async fn await_until(
+        &self,
+        what: &str,
+        mut holds: impl AsyncFnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let deadline = Deadline::after(LIMIT, what, self.cluster.layout());
+        while !holds().await? {
+            deadline.pause_async().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Puts, and returns the term that the answer names.
+    pub async fn put(&mut self, key: &str, value: &str) -> Result<u64, Error> {
+        let request = PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };
+        let answer = KvClient::new(self.channel.clone()).put(request).await?.into_inner();
+        Ok(answer.header.map(|header| header.raft_term).unwrap_or_default())
+    }
+
+    /// A linearizable get.
+    pub async fn get(&mut self, key: &str) -> Result<Option<String>, Error> {
+        let request = RangeRequest { key: key.to_owned().into(), ..Default::default() };
+        let answer = KvClient::new(self.channel.clone()).range(request).await?.into_inner();
+        answer.kvs.first().map(|kv| Ok(String::from_utf8(kv.value.to_vec())?)).transpose()
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+fn merge(object: &mut Value, patch: Value) {
+    match (object, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            patch.into_iter().for_each(|(key, value)| merge(object.entry(key).or_insert(Value::Null), value));
+        }
+        (object, patch) => *object = patch,
+    }
+}
