@@ -62,7 +62,7 @@ async fn keep_connected(
             }
             Err(error) => {
                 if let connection::Error::Handshake(handshake::Error::Removed(_)) = error {
-                    let _ = local.removed.send(true);
+                    local.removed.send_replace(true);
                 }
                 if failures % LOG_EVERY == 0 {
                     tracing::warn!(remote = format!("{id:x}"), url, %error, "cannot connect to peer");
