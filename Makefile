@@ -20,7 +20,7 @@ fmt: ## Format the Rust sources
 lint: ## Check the format and run clippy with warnings as errors
 	@scripts/in-copy scripts/stages.sh format lint
 
-generate: ## Write the generated files anew (crds/, docs/flags.md)
+generate: ## Write the generated files anew (CRDs, docs/flags.md)
 	@scripts/in-copy scripts/generate.sh --into "$(CURDIR)"
 
 check-generated: ## Fail when a generated file is stale

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Writes the files that are generated from code (crds/, docs/flags.md) or, with --check, fails when a committed one is stale.
+# Writes the files that are generated from code (CRDs, docs/flags.md) or, with --check, fails when a committed one is stale.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
 cd "$here/.."
 
-# Writes every generated file below the folder $1, as it lies in the repository.
+# The folders that hold generated files, beside others.
+folders="crds charts docs"
+
+# Writes every generated file below the folder $1, which holds the folders above as the repository does.
 generate() {
-  mkdir -p "$1/crds" "$1/docs"
-  cargo run --quiet -p quorate-operator --bin crdgen -- "$1/crds"
+  cargo run --quiet -p quorate-operator --bin crdgen -- "$1"
   cargo run --quiet -p quorate --bin quorate -- --print-flags-doc >"$1/docs/flags.md"
 }
 
@@ -18,12 +20,16 @@ case "${1:-}" in
   --check)
     fresh=$(mktemp -d)
     trap 'rm -rf "$fresh"' EXIT
-    generate "$fresh"
-    if ! { diff -ru crds "$fresh/crds" && diff -u docs/flags.md "$fresh/docs/flags.md"; }; then
-      echo "generate: the files above are stale: run 'make generate' and commit the result" >&2
+    # shellcheck disable=SC2086  # words on purpose
+    cp -r $folders "$fresh/"
+    generate "$fresh" >/dev/null
+    stale=0
+    for folder in $folders; do diff -ru "$folder" "$fresh/$folder" || stale=1; done
+    if [ $stale = 1 ]; then
+      echo "generate: what is marked with - above is stale: run 'make generate' and commit the result" >&2
       exit 1
     fi
-    echo "generate: crds/ and docs/flags.md are up to date"
+    echo "generate: all generated files are up to date"
     ;;
   *) echo "usage: scripts/generate.sh [--check | --into FOLDER]" >&2; exit 2 ;;
 esac

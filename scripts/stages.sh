@@ -57,6 +57,14 @@ condensed() {
   esac || true
 }
 
+# Why a stage failed: what the failed tests said, compile errors, or else the end of the log.
+explain() {
+  local said
+  said=$(awk '/^failures:$/ {on = 1} on {print} /^test result/ {on = 0} /^error/ {lines = 12} lines-- > 0 && !on {print}' "$1" | head -200)
+  printf -- '-- from %s\n' "$1"
+  if [ -n "$said" ]; then printf '%s\n' "$said"; else tail -60 "$1"; fi
+}
+
 # An interrupted run takes the stage with it: `timeout` passes the signal on to all that it started.
 child=""
 stop() {
@@ -95,8 +103,7 @@ run_stage() {
   total_passed=$((total_passed + passed))
   total_failed=$((total_failed + failed))
   if [ "$verdict" != ok ]; then
-    printf -- '-- the end of %s\n' "$log"
-    tail -60 "$log"
+    explain "$log"
   fi
   local counted=""
   if has_tests "$stage"; then counted=", $passed passed, $failed failed"; fi
