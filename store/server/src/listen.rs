@@ -37,6 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// canceled by the hundred.
 const PENDING_RESETS_MAX: usize = 4096;
 
+/// What a client may send on a connection before it is read. h2 closes a connection whose small unread frames exceed half of it,
+/// which a burst of thousands of requests on one connection must not reach.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {url}: {source}{remedy}")]
@@ -114,6 +118,7 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.streams_max)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(settings.keepalive.interval)
         .keep_alive_timeout(settings.keepalive.timeout)
         // gRPC has no use for the date, and it is in every answer.

@@ -43,10 +43,8 @@ pub enum Error {
     Thread(std::io::Error),
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),
-    #[error("--initial-cluster has no member named {name:?}: give it one, or set --name")]
-    NotInitial { name: String },
-    #[error("--initial-cluster has {given} for {name:?} but missing from --initial-advertise-peer-urls={advertised}")]
-    PeerUrls { name: String, given: String, advertised: String },
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
     #[error(
         "cannot learn the cluster from the members of --initial-cluster: {failures}; start this member while they run"
     )]
@@ -76,11 +74,14 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
     let early = serve::Early::start(&config, &admission).await?;
     let stop = async {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => tracing::info!(signal = "terminated", "received signal; shutting down"),
+            _ = interrupt.recv() => tracing::info!(signal = "interrupt", "received signal; shutting down"),
         }
     };
     tokio::pin!(stop);
+    if directory.member().identity.is_none() {
+        config.check_founding()?;
+    }
     if let Founding::Existing { members, .. } = &config.founding
         && directory.member().identity.is_none()
     {
@@ -115,18 +116,6 @@ fn found_by_flags(config: &Config, directory: &Directory) -> Result<(), Error> {
     let Founding::New { members, token } = &config.founding else { return Ok(()) };
     if directory.member().identity.is_some() {
         return Ok(());
-    }
-    let own = members.iter().find(|member| member.name == config.name);
-    let own = own.ok_or_else(|| Error::NotInitial { name: config.name.clone() })?;
-    let mut advertised = config.advertise_peer_urls.clone();
-    advertised.sort();
-    if own.peer_urls != advertised {
-        let join = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        return Err(Error::PeerUrls {
-            name: config.name.clone(),
-            given: join(&own.peer_urls),
-            advertised: join(&advertised),
-        });
     }
     let named: Vec<_> = members
         .iter()

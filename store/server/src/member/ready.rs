@@ -26,6 +26,8 @@ pub async fn caught_up(store: &Store, serve_from: Index) {
 pub async fn publish(store: &Store, client_urls: Vec<String>) {
     let identity = store.identity().clone();
     loop {
+        // Also a member that published long ago is ready only in a cluster that has a leader.
+        store.wait_status(|status| status.leader != 0).await;
         let membership = store.membership();
         let member = membership.get(identity.member_id);
         let published = member.is_some_and(|m| m.name == identity.name && m.client_urls == client_urls);
@@ -33,7 +35,6 @@ pub async fn publish(store: &Store, client_urls: Vec<String>) {
         if published && level > 0 {
             return;
         }
-        store.wait_status(|status| status.leader != 0).await;
         let request = match published {
             false => Request::MemberAttributes {
                 member: identity.member_id,
