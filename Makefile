@@ -38,7 +38,7 @@ test-integration: ## Integration tests only (real RocksDB, loopback, one process
 test-e2e: ## End-to-end tests only (real processes, real Kubernetes; needs root)
 	@scripts/in-copy scripts/stages.sh e2e
 
-test-long: ## What is too long for `make test`: 30 crashes and 30 power cuts of each kind
+test-long: ## What is too long for `make test`: 30 rounds of crashes and of power cuts
 	@scripts/test.sh long
 
 up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
@@ -49,7 +49,8 @@ down: ## Stop and remove all that `make up` started
 	@. scripts/env.sh && "$$CARGO_TARGET_DIR/debug/quorate-local" down
 
 bench: ## Measure Quorate beside etcd on this machine
-	@scripts/in-copy scripts/cargo run --release -p quorate-bench -- run --suite quick
+	@scripts/in-copy scripts/cargo build --release -p quorate -p quorate-bench --bins
+	@. scripts/env.sh && "$$CARGO_TARGET_DIR/release/quorate-bench" run --suite quick
 
 image: ## Build the container images without a registry
 	@scripts/in-copy scripts/image.sh
