@@ -2,115 +2,38 @@
 //!
 //! It owns no state of its own beyond waiters: the driver's thread owns raft and apply, and publishes what others may see.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb as pb;
-use quorate_core::apply::Response;
-use quorate_core::backend::{self, Cursor, Family, View};
+use quorate_core::apply::{self, Response};
+use quorate_core::backend::Family;
 use quorate_core::command::{self, Command, CommandId, Request};
-use quorate_core::log::{Index, MemberId, Term};
-use quorate_core::membership::{Change, Membership, Proposed, Refused};
+use quorate_core::log::Term;
+use quorate_core::membership::Membership;
 use quorate_core::mvcc;
 use quorate_core::node::{Event, Payload, Proposal};
-use quorate_core::replica::Role;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::backend::{Backend, Snapshot};
-use crate::inbox::{Inbox, Input, Inspection};
+use crate::backend::Backend;
+use crate::inbox::{Inbox, Input};
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::peer::{Call, Peers, Reply};
 use crate::waiters::{Confirmed, Proposals, Reads};
 use crate::watch_hub::WatchHub;
 
+mod cluster;
+mod state;
+
+pub use state::{Identity, Limits, ReadView, Status};
+
 /// How much longer than two election timeouts a proposal may take (etcd's `ReqTimeout`).
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
-/// What etcd charges for a put beside its key and value when it compares with the quota.
-const PUT_COST_BYTES: u64 = 256;
-const LEASE_COST_BYTES: u64 = 64;
-
-/// Who this member is; fixed for the life of the process.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    pub cluster_id: u64,
-    pub member_id: MemberId,
-    pub name: String,
-    /// Rises with each start of this member.
-    pub boot: u64,
-}
-
-/// Limits that may change while the server runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// `None` = no quota.
-    pub quota_bytes: Option<u64>,
-    pub request_bytes_max: usize,
-    pub txn_ops_max: usize,
-}
-
-/// What the driver last published.
-#[derive(Debug, Clone)]
-pub struct Status {
-    pub role: Role,
-    /// 0 when unknown.
-    pub leader: MemberId,
-    pub term: Term,
-    pub committed: Index,
-    pub applied: Index,
-    pub is_learner: bool,
-    pub revision: i64,
-    pub compact_revision: i64,
-    pub feature_level: u32,
-    pub alarms: Vec<pb::AlarmMember>,
-    pub db_size_in_use: u64,
-    /// What is in use and what is compacted but not yet reclaimed on this member.
-    pub db_size: u64,
-    /// When this member last knew a leader and lost it; for the text of time-outs.
-    pub leader_lost: Option<Instant>,
-    /// This member is not part of the configuration any more.
-    pub removed: bool,
-}
-
-impl Status {
-    pub fn is_leader(&self) -> bool {
-        self.role == Role::Leader
-    }
-}
-
-/// A consistent view of the database with its revisions; reads at any revision between compact and current.
-pub struct ReadView {
-    snapshot: Snapshot,
-    pub state: mvcc::State,
-}
-
-impl Deref for ReadView {
-    type Target = Snapshot;
-    fn deref(&self) -> &Snapshot {
-        &self.snapshot
-    }
-}
-
-impl View for ReadView {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, backend::Error> {
-        self.snapshot.get(family, key)
-    }
-
-    fn cursor(
-        &self,
-        family: Family,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-    ) -> Result<Box<dyn Cursor + '_>, backend::Error> {
-        self.snapshot.cursor(family, lower, upper)
-    }
-}
 
 /// Everything that the handle reaches; made once by `member`.
 pub struct Inner {
@@ -267,9 +190,9 @@ impl Store {
     async fn refuse_over_quota(&self, request: &Request) -> Result<(), ApiError> {
         let Some(quota) = self.0.limits.load().quota_bytes else { return Ok(()) };
         let cost = match request {
-            Request::Put(put) => put_cost(put),
-            Request::Txn(txn) => txn_cost(txn),
-            Request::LeaseGrant(_) => LEASE_COST_BYTES,
+            Request::Put(put) => apply::put_cost(put),
+            Request::Txn(txn) => apply::txn_cost(txn),
+            Request::LeaseGrant(_) => apply::LEASE_COST_BYTES,
             _ => return Ok(()),
         };
         if cost == 0 || self.0.status.load().db_size + cost < quota {
@@ -350,122 +273,6 @@ impl Store {
         self.0.peers.call(leader, call, self.request_timeout()).await
     }
 
-    /// Changes the membership and waits until this member applied the change; `expected_index` guards it.
-    ///
-    /// # Errors
-    /// etcd's of the Cluster service, or the guard's.
-    pub async fn change(&self, change: Change, expected_index: Option<Index>) -> Result<(), Refused> {
-        let id = self.next_id();
-        let proposed = Proposed { id, change, expected_index, learners_max: self.0.learners_max };
-        self.0.membership.load().check(&proposed)?;
-        let (_waiting, answer) = self.0.proposals.wait_change(id.counter);
-        let began = Instant::now();
-        self.push(Event::Propose(Proposal { id, payload: Payload::Change(proposed) }))?;
-        match tokio::time::timeout(self.request_timeout(), answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ApiError::Stopped.into()),
-            Err(_) => Err(self.timeout_since(began).into()),
-        }
-    }
-
-    /// As etcd's Cluster service does it: with the strict checks, whatever the configuration index is. Returns all members.
-    ///
-    /// # Errors
-    /// etcd's of the Cluster service.
-    pub async fn change_membership(&self, change: Change) -> Result<Vec<pb::Member>, ApiError> {
-        if self.0.strict_reconfig {
-            crate::reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
-        }
-        if let Change::Promote(id) = change {
-            self.check_caught_up(id).await?;
-        }
-        self.change(change, None).await.map_err(|refused| match refused {
-            Refused::Api(error) => error,
-            other => ApiError::Unmapped(other.to_string()),
-        })?;
-        Ok(self.members())
-    }
-
-    /// A learner may vote from 90 % of the leader's log on.
-    async fn check_caught_up(&self, id: MemberId) -> Result<(), ApiError> {
-        if !self.membership().get(id).is_some_and(|member| member.learner) {
-            // The change itself tells apart unknown members and voters.
-            return Ok(());
-        }
-        if !self.status().is_leader() {
-            return match self.call_leader(Call::IsCaughtUp { member: id }).await? {
-                Reply::CaughtUp(true) => Ok(()),
-                _ => Err(ApiError::LearnerNotReady),
-            };
-        }
-        if self.is_caught_up(id).await? { Ok(()) } else { Err(ApiError::LearnerNotReady) }
-    }
-
-    /// Whether a member's log has reached 90 % of this leader's.
-    ///
-    /// # Errors
-    /// The server is stopping.
-    pub async fn is_caught_up(&self, id: MemberId) -> Result<bool, ApiError> {
-        let inspection = self.inspect().await?;
-        let progress = inspection.progress.iter().find(|progress| progress.id == id);
-        Ok(progress.is_some_and(|progress| progress.match_index * 10 >= inspection.last_index * 9))
-    }
-
-    /// The most caught-up other voter.
-    ///
-    /// # Errors
-    /// Not the leader, or nobody else could lead.
-    pub async fn successor(&self) -> Result<MemberId, ApiError> {
-        let this = self.0.identity.member_id;
-        let membership = self.membership();
-        let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
-        let progress = self.inspect().await?.progress;
-        let others = progress.into_iter().filter(|p| p.id != this && p.recently_active && voter(p.id));
-        let best = others.max_by_key(|progress| progress.match_index).map(|progress| progress.id);
-        best.ok_or(if self.status().is_leader() { ApiError::BadLeaderTransferee } else { ApiError::NotLeader })
-    }
-
-    /// What only the driver knows.
-    ///
-    /// # Errors
-    /// The server is stopping.
-    pub async fn inspect(&self) -> Result<Inspection, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        if !self.0.inbox.push(Input::Inspect(sender)) {
-            return Err(ApiError::Stopped);
-        }
-        receiver.await.map_err(|_| ApiError::Stopped)
-    }
-
-    /// Hands leadership to `target` and waits until it leads.
-    ///
-    /// # Errors
-    /// etcd's of MoveLeader.
-    pub async fn move_leader(&self, target: MemberId) -> Result<(), ApiError> {
-        let status = self.status();
-        if !status.is_leader() {
-            return Err(ApiError::NotLeader);
-        }
-        if target == self.0.identity.member_id {
-            return Ok(());
-        }
-        if self.membership().get(target).is_none_or(|member| member.learner) {
-            return Err(ApiError::BadLeaderTransferee);
-        }
-        let mut changes = self.changes();
-        self.push(Event::Transfer { to: target })?;
-        let moved = async {
-            while self.0.status.load().leader != target {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let transferred = tokio::time::timeout(self.request_timeout(), moved).await;
-        transferred
-            .map_err(|_| ApiError::Unmapped("etcdserver: request timed out, leader transfer took too long".into()))
-    }
-
     /// Reclaims what was compacted, without stopping anything: finishes the sweep, then compacts the database, and answers when the
     /// space is gone from `Status`.
     ///
@@ -506,22 +313,4 @@ impl Store {
             }
         }
     }
-}
-
-fn put_cost(put: &pb::PutRequest) -> u64 {
-    PUT_COST_BYTES + (put.key.len() + put.value.len()) as u64
-}
-
-/// The dearer branch counts, nested ones included.
-fn txn_cost(txn: &pb::TxnRequest) -> u64 {
-    let branch = |ops: &[pb::RequestOp]| -> u64 {
-        ops.iter()
-            .map(|op| match &op.request {
-                Some(pb::request_op::Request::RequestPut(put)) => put_cost(put),
-                Some(pb::request_op::Request::RequestTxn(txn)) => txn_cost(txn),
-                _ => 0,
-            })
-            .sum()
-    };
-    branch(&txn.success).max(branch(&txn.failure))
 }

@@ -1,0 +1,132 @@
+//! Membership and leadership through the handle: changes with etcd's strict checks, promotion of learners that caught up, hand-over.
+
+use std::time::Instant;
+
+use quorate_api::Error as ApiError;
+use quorate_api::etcdserverpb as pb;
+use quorate_core::log::{Index, MemberId};
+use quorate_core::membership::{Change, Proposed, Refused};
+use quorate_core::node::{Event, Payload, Proposal};
+use tokio::sync::oneshot;
+
+use super::Store;
+use crate::inbox::{Input, Inspection};
+use crate::peer::{Call, Reply};
+
+impl Store {
+    /// Changes the membership and waits until this member applied the change; `expected_index` guards it.
+    ///
+    /// # Errors
+    /// etcd's of the Cluster service, or the guard's.
+    pub async fn change(&self, change: Change, expected_index: Option<Index>) -> Result<(), Refused> {
+        let id = self.next_id();
+        let proposed = Proposed { id, change, expected_index, learners_max: self.0.learners_max };
+        self.0.membership.load().check(&proposed)?;
+        let (_waiting, answer) = self.0.proposals.wait_change(id.counter);
+        let began = Instant::now();
+        self.push(Event::Propose(Proposal { id, payload: Payload::Change(proposed) }))?;
+        match tokio::time::timeout(self.request_timeout(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ApiError::Stopped.into()),
+            Err(_) => Err(self.timeout_since(began).into()),
+        }
+    }
+
+    /// As etcd's Cluster service does it: with the strict checks, whatever the configuration index is. Returns all members.
+    ///
+    /// # Errors
+    /// etcd's of the Cluster service.
+    pub async fn change_membership(&self, change: Change) -> Result<Vec<pb::Member>, ApiError> {
+        if self.0.strict_reconfig {
+            crate::reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
+        }
+        if let Change::Promote(id) = change {
+            self.check_caught_up(id).await?;
+        }
+        self.change(change, None).await.map_err(|refused| match refused {
+            Refused::Api(error) => error,
+            other => ApiError::Unmapped(other.to_string()),
+        })?;
+        Ok(self.members())
+    }
+
+    /// A learner may vote from 90 % of the leader's log on.
+    async fn check_caught_up(&self, id: MemberId) -> Result<(), ApiError> {
+        if !self.membership().get(id).is_some_and(|member| member.learner) {
+            // The change itself tells apart unknown members and voters.
+            return Ok(());
+        }
+        if !self.status().is_leader() {
+            return match self.call_leader(Call::IsCaughtUp { member: id }).await? {
+                Reply::CaughtUp(true) => Ok(()),
+                _ => Err(ApiError::LearnerNotReady),
+            };
+        }
+        if self.is_caught_up(id).await? { Ok(()) } else { Err(ApiError::LearnerNotReady) }
+    }
+
+    /// Whether a member's log has reached 90 % of this leader's.
+    ///
+    /// # Errors
+    /// The server is stopping.
+    pub async fn is_caught_up(&self, id: MemberId) -> Result<bool, ApiError> {
+        let inspection = self.inspect().await?;
+        let progress = inspection.progress.iter().find(|progress| progress.id == id);
+        Ok(progress.is_some_and(|progress| progress.match_index * 10 >= inspection.last_index * 9))
+    }
+
+    /// The most caught-up other voter.
+    ///
+    /// # Errors
+    /// Not the leader, or nobody else could lead.
+    pub async fn successor(&self) -> Result<MemberId, ApiError> {
+        let this = self.0.identity.member_id;
+        let membership = self.membership();
+        let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
+        let progress = self.inspect().await?.progress;
+        let others = progress.into_iter().filter(|p| p.id != this && p.recently_active && voter(p.id));
+        let best = others.max_by_key(|progress| progress.match_index).map(|progress| progress.id);
+        best.ok_or(if self.status().is_leader() { ApiError::BadLeaderTransferee } else { ApiError::NotLeader })
+    }
+
+    /// What only the driver knows.
+    ///
+    /// # Errors
+    /// The server is stopping.
+    pub async fn inspect(&self) -> Result<Inspection, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        if !self.0.inbox.push(Input::Inspect(sender)) {
+            return Err(ApiError::Stopped);
+        }
+        receiver.await.map_err(|_| ApiError::Stopped)
+    }
+
+    /// Hands leadership to `target` and waits until it leads.
+    ///
+    /// # Errors
+    /// etcd's of MoveLeader.
+    pub async fn move_leader(&self, target: MemberId) -> Result<(), ApiError> {
+        let status = self.status();
+        if !status.is_leader() {
+            return Err(ApiError::NotLeader);
+        }
+        if target == self.0.identity.member_id {
+            return Ok(());
+        }
+        if self.membership().get(target).is_none_or(|member| member.learner) {
+            return Err(ApiError::BadLeaderTransferee);
+        }
+        let mut changes = self.changes();
+        self.push(Event::Transfer { to: target })?;
+        let moved = async {
+            while self.0.status.load().leader != target {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let transferred = tokio::time::timeout(self.request_timeout(), moved).await;
+        transferred
+            .map_err(|_| ApiError::Unmapped("etcdserver: request timed out, leader transfer took too long".into()))
+    }
+}
