@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::crd::{GROUP, LABEL_CLUSTER};
 use crate::desired::Desired;
-use crate::latch::LatchedMember;
 use crate::observed::Observed;
 use crate::plan;
 use crate::tls::SecretKind;
@@ -143,11 +142,6 @@ pub fn labels(desired: &Desired) -> Value {
         "app.kubernetes.io/managed-by": "quorate-operator",
         LABEL_CLUSTER: desired.name,
     })
-}
-
-/// Names of the members in the latch, for messages.
-pub fn pod_names(desired: &Desired, members: &[LatchedMember]) -> Vec<String> {
-    members.iter().map(|member| desired.pod(member.ordinal)).collect()
 }
 
 #[cfg(test)]
