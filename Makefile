@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODES ?= 3
 
-.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long up down bench image clean
+.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim up down bench image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-e2e: ## End-to-end tests only (real processes, real Kubernetes; needs root)
 
 test-long: ## What is too long for `make test`: 30 rounds of crashes and of power cuts
 	@scripts/test.sh long
+
+sim: ## Simulate SEEDS whole clusters under faults from FIRST_SEED on (defaults 2000 and 1)
+	@scripts/in-copy scripts/cargo run --release -p quorate-sim -- --seeds $(or $(SEEDS),2000) --first-seed $(or $(FIRST_SEED),1)
 
 up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
 	@scripts/setup.sh

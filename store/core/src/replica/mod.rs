@@ -316,6 +316,14 @@ impl Replica {
 
     /// Everything up to persist number `number` is durable.
     pub fn persisted(&mut self, number: u64) {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            // It applied its own removal while its disk worked. Raft 0.7 then looks for the leader's own progress and panics
+            // (found by the simulator); it is out of the configuration, so it may step down.
+            let term = raft.term;
+            raft.become_follower(term, raft::INVALID_ID);
+            self.overwrite_election_timeout();
+        }
         self.node.on_persist_ready(number);
     }
 

@@ -1,0 +1,372 @@
+//! The event loop: one queue of what happens when, over all machines, clients and faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_core::log::{MemberId, SnapshotMeta};
+use quorate_core::node::Event;
+
+use crate::chance::Chance;
+use crate::clients::Operation;
+use crate::disk::Loss;
+use crate::host::Host;
+use crate::model::Answer;
+use crate::network::{Packet, Weather};
+use crate::options::{Bug, Options};
+use crate::trace;
+use crate::world::World;
+
+/// A heartbeat interval, as the server's default.
+const TICK_MICROS: u64 = 100_000;
+/// Without faults: this long to elect, install and catch up; operations may still time out.
+pub(crate) const SETTLE_MICROS: u64 = 8_000_000;
+/// Then this long in which every operation must be answered.
+pub(crate) const CALM_MICROS: u64 = 6_000_000;
+/// Then nobody asks any more, and all members must come to the same state.
+const REST_MICROS: u64 = 5_000_000;
+
+/// What happens at some time.
+pub(crate) enum What {
+    Tick {
+        id: MemberId,
+        boot: u64,
+    },
+    Deliver {
+        from: MemberId,
+        to: MemberId,
+        boot: u64,
+        packet: Packet,
+    },
+    Synced {
+        id: MemberId,
+        boot: u64,
+    },
+    Flushed {
+        id: MemberId,
+        boot: u64,
+        name: String,
+        batches: usize,
+    },
+    SnapshotBuilt {
+        id: MemberId,
+        boot: u64,
+    },
+    SnapshotSent {
+        id: MemberId,
+        boot: u64,
+        to: MemberId,
+        installed: bool,
+    },
+    Unreachable {
+        id: MemberId,
+        to: MemberId,
+    },
+    Start {
+        id: MemberId,
+    },
+    Gone {
+        id: MemberId,
+    },
+    Client {
+        client: u64,
+    },
+    Answer {
+        operation: u64,
+        answer: Answer,
+    },
+    Timeout {
+        operation: u64,
+    },
+    Fault,
+    /// The end of the cut or of the bad weather that began at this number.
+    Heal {
+        number: u64,
+    },
+    Administer,
+    Calm,
+}
+
+/// A whole cluster with its clients. Everything in it follows from the seed and the options.
+pub struct Cluster {
+    pub(crate) seed: u64,
+    pub(crate) options: Options,
+    pub(crate) chance: Chance,
+    pub(crate) now: u64,
+    queue: BTreeMap<(u64, u64), What>,
+    queued: u64,
+    pub(crate) hosts: BTreeMap<MemberId, Host>,
+    pub(crate) world: World,
+    pub(crate) faults: bool,
+    pub(crate) weather: Weather,
+    pub(crate) weather_number: u64,
+    /// One-way cuts (from, to).
+    pub(crate) blocked: BTreeSet<(MemberId, MemberId)>,
+    pub(crate) cut_number: u64,
+    /// Last arrival by (from, to, ordered).
+    pub(crate) arrivals: BTreeMap<(MemberId, MemberId, bool), u64>,
+    /// Log indexes of membership changes that were carried out.
+    pub(crate) changes: BTreeSet<u64>,
+    /// How many voters the operator wants.
+    pub(crate) wanted: u64,
+    pub(crate) next_id: MemberId,
+    pub(crate) operations: BTreeMap<u64, Operation>,
+    pub(crate) next_operation: u64,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, options: Options) -> Cluster {
+        let mut chance = Chance::new(seed);
+        // Now and then a cluster begins with one member and grows.
+        let founders: Vec<MemberId> = if chance.percent(30) { vec![1] } else { (1..=options.members).collect() };
+        let mut cluster = Cluster {
+            seed,
+            chance,
+            now: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            hosts: BTreeMap::new(),
+            world: World::default(),
+            faults: true,
+            weather: Weather::default(),
+            weather_number: 0,
+            blocked: BTreeSet::new(),
+            cut_number: 0,
+            arrivals: BTreeMap::new(),
+            changes: BTreeSet::new(),
+            wanted: options.members,
+            next_id: founders.len() as u64 + 1,
+            operations: BTreeMap::new(),
+            next_operation: 0,
+            options,
+        };
+        for id in &founders {
+            cluster.insert_host(*id, founders.clone());
+        }
+        cluster
+    }
+
+    fn insert_host(&mut self, id: MemberId, founders: Vec<MemberId>) {
+        let skew = self.chance.between(85, 116);
+        if skew != 100 {
+            self.world.counts.add("clocks skewed");
+        }
+        self.hosts.insert(id, Host::new(id, founders, self.seed, TICK_MICROS * skew / 100));
+        let at = self.now + self.chance.between(0, 50_000);
+        self.at(at, What::Start { id });
+    }
+
+    pub(crate) fn add_host(&mut self, id: MemberId) {
+        self.insert_host(id, Vec::new());
+    }
+
+    pub(crate) fn at(&mut self, at: u64, what: What) {
+        self.queued += 1;
+        self.queue.insert((at.max(self.now), self.queued), what);
+    }
+
+    pub(crate) fn note(&self, member: MemberId, what: &'static str, numbers: [u64; 3]) {
+        trace::note(self.now, member, what, numbers);
+    }
+
+    /// Runs faults, calm and rest; the violation, if one was found, stands in the world. Also says how long it took, in simulated
+    /// microseconds.
+    pub fn run(mut self) -> (World, u64) {
+        let calm = self.options.fault_micros;
+        let end = calm + SETTLE_MICROS + CALM_MICROS + REST_MICROS;
+        self.at(0, What::Fault);
+        self.at(500_000, What::Administer);
+        self.at(calm, What::Calm);
+        for client in 0..self.options.clients {
+            self.at(300_000, What::Client { client });
+        }
+        while let Some(((at, _), what)) = self.queue.pop_first() {
+            if at >= end || self.world.violation.is_some() {
+                break;
+            }
+            self.now = at;
+            self.happen(what);
+        }
+        if self.world.violation.is_none() {
+            self.check_converged();
+            self.world.finish();
+        }
+        (self.world, self.now)
+    }
+
+    /// Takes a machine out, so that it and the rest of the cluster can change each other.
+    fn with(&mut self, id: MemberId, what: impl FnOnce(&mut Cluster, &mut Host)) {
+        if let Some(mut host) = self.hosts.remove(&id) {
+            // Others look the receiver's or sender's boot up meanwhile; a machine does not send to itself.
+            what(self, &mut host);
+            self.hosts.insert(id, host);
+        }
+    }
+
+    /// The machine that this concerns, and the boot that it was meant for.
+    fn target(what: &What) -> Option<(MemberId, Option<u64>)> {
+        match what {
+            What::Tick { id, boot }
+            | What::Synced { id, boot }
+            | What::Flushed { id, boot, .. }
+            | What::SnapshotBuilt { id, boot }
+            | What::SnapshotSent { id, boot, .. } => Some((*id, Some(*boot))),
+            What::Deliver { to, .. } => Some((*to, None)),
+            What::Start { id } | What::Unreachable { id, .. } => Some((*id, None)),
+            _ => None,
+        }
+    }
+
+    fn happen(&mut self, what: What) {
+        if let Some((id, boot)) = Cluster::target(&what) {
+            let Some(host) = self.hosts.get(&id) else { return };
+            if boot.is_some_and(|boot| host.process.as_ref().is_none_or(|process| process.boot != boot)) {
+                return;
+            }
+            if host.paused_until > self.now && host.process.is_some() {
+                let until = host.paused_until;
+                return self.at(until, what);
+            }
+        }
+        match what {
+            What::Tick { id, boot } => self.with(id, |cluster, host| cluster.tick(host, boot)),
+            What::Deliver { from, to, boot, packet } => {
+                self.with(to, |cluster, host| cluster.deliver(host, from, boot, packet));
+            }
+            What::Synced { id, .. } => self.with(id, |cluster, host| {
+                cluster.synced(host);
+                cluster.turn(host);
+            }),
+            What::Flushed { id, name, batches, .. } => self.with(id, |cluster, host| {
+                cluster.flushed(host, &name, batches);
+                cluster.turn(host);
+            }),
+            What::SnapshotBuilt { id, .. } => self.with(id, Cluster::snapshot_built),
+            What::SnapshotSent { id, to, installed, .. } => {
+                self.with(id, |cluster, host| cluster.tell(host, Event::SnapshotSent { id: to, installed }));
+            }
+            What::Unreachable { id, to } => {
+                self.with(id, |cluster, host| cluster.tell(host, Event::Unreachable { id: to }));
+            }
+            What::Start { id } => self.with(id, Cluster::start),
+            What::Gone { id } => self.with(id, |cluster, host| {
+                host.removed = true;
+                if host.process.is_some() {
+                    cluster.crash(host, false);
+                }
+            }),
+            What::Client { client } => self.begin_operation(client),
+            What::Answer { operation, answer } => self.take_answer(operation, answer),
+            What::Timeout { operation } => self.time_out(operation),
+            What::Fault => self.fault(),
+            What::Heal { number } => self.heal(number),
+            What::Administer => self.administer(),
+            What::Calm => self.calm(),
+        }
+    }
+
+    pub(crate) fn tell(&mut self, host: &mut Host, event: Event) {
+        let Some(process) = &mut host.process else { return };
+        process.events.push(event);
+        self.turn(host);
+    }
+
+    fn tick(&mut self, host: &mut Host, boot: u64) {
+        self.every_tick(host);
+        self.tell(host, Event::Tick);
+        self.at(self.now + host.tick_micros, What::Tick { id: host.id, boot });
+    }
+
+    fn snapshot_built(&mut self, host: &mut Host) {
+        let Some(process) = &mut host.process else { return };
+        let (applied, conf_state) = (process.machine.applied(), process.machine.conf_state());
+        let meta = SnapshotMeta { index: applied.index, term: applied.term, conf_state };
+        process.built = Some((meta.clone(), process.live.clone()));
+        self.note(host.id, "built a snapshot at {}", [meta.index, 0, 0]);
+        self.tell(host, Event::SnapshotBuilt { meta });
+    }
+
+    fn start(&mut self, host: &mut Host) {
+        if host.process.is_some() || host.removed {
+            return;
+        }
+        match host.open(self.seed, self.now) {
+            Ok(found) => {
+                if found.torn {
+                    self.world.counts.add("torn log tails dropped");
+                }
+                self.note(
+                    host.id,
+                    "starts as boot {} (torn tail {}, installation completed {})",
+                    [host.boot, u64::from(found.torn), u64::from(found.completed)],
+                );
+            }
+            Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
+        }
+        self.turn(host);
+        let at = self.now + self.chance.between(1, host.tick_micros);
+        self.at(at, What::Tick { id: host.id, boot: host.boot });
+    }
+
+    /// The process dies; with `power` unsynced writes are lost, torn or kept in any order.
+    pub(crate) fn crash(&mut self, host: &mut Host, power: bool) {
+        let Some(process) = host.process.take() else { return };
+        host.crash_in = None;
+        host.paused_until = 0;
+        if !host.removed {
+            self.world.counts.add(if power { "power cuts" } else { "processes killed" });
+        }
+        if !process.unflushed.is_empty() {
+            self.world.counts.add("unflushed state lost");
+        }
+        if host.log.lock().crash(power) == Loss::Some {
+            self.world.counts.add("unsynced log writes lost");
+        }
+        if self.options.bug == Some(Bug::StaleDisk) {
+            host.restore();
+        }
+        self.note(host.id, "dies (power {})", [u64::from(power), 0, 0]);
+        let pause = if self.faults { self.chance.between(20_000, 3_000_000) } else { 100_000 };
+        self.at(self.now + pause, What::Start { id: host.id });
+    }
+
+    /// The member that leads and knows what is committed, of the highest term.
+    pub(crate) fn leader(&self) -> Option<&Host> {
+        let term = |host: &&Host| {
+            let status = host.process.as_ref()?.node.status();
+            (status.leads_with_commit && !host.removed).then_some(status.term)
+        };
+        self.hosts.values().filter(|host| term(host).is_some()).max_by_key(term)
+    }
+
+    fn check_converged(&mut self) {
+        let Some(leader) = self.leader() else {
+            return self.world.violate("nobody leads although the faults ended long ago".to_owned());
+        };
+        let members: Vec<MemberId> = leader
+            .process
+            .iter()
+            .flat_map(|process| process.machine.membership().members().map(|member| member.id))
+            .collect();
+        let last = self.world.last();
+        for id in members {
+            let process = self.hosts.get(&id).and_then(|host| host.process.as_ref());
+            let Some(process) = process else {
+                self.world.violate(format!("member {id} does not run at the end"));
+                return;
+            };
+            let applied = process.machine.applied().index;
+            if applied != last {
+                self.world.violate(format!("member {id} stands at entry {applied} at the end, {last} is the last"));
+                return;
+            }
+            self.world.hash(id, &process.live);
+            let request = quorate_api::etcdserverpb::RangeRequest {
+                key: "k".into(),
+                range_end: "l".into(),
+                ..Default::default()
+            };
+            let answer = crate::clients::read(process, &request);
+            self.world.served(id, applied, &request, &answer);
+            self.world.counts.add("members converged");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One simulated machine: the disk that survives a crash, and the process that does not. The process is opened as the server's
+//! `member/open.rs` and `snapshot/storage.rs` do it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_core::apply::{AppliedIndex, Machine};
+use quorate_core::backend::WriteBatch;
+use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta};
+use quorate_core::membership::{Change, Member, Proposed};
+use quorate_core::memory::Memory;
+use quorate_core::node::{Event, Node};
+use quorate_core::replica::{self, Start, Timing};
+use quorate_core::wal_format::SegmentName;
+
+use crate::disk::File;
+use crate::log::{Log, SharedLog};
+
+/// Ticks of 100 ms without a leader before a campaign, as the server's default.
+const ELECTION_TICKS: usize = 10;
+
+/// A snapshot that arrived whole.
+#[derive(Clone)]
+pub struct Received {
+    pub name: String,
+    pub meta: SnapshotMeta,
+    pub rows: Memory,
+}
+
+/// What a stale backup of a disk holds.
+pub struct Backup {
+    log: Vec<(SegmentName, u64, File)>,
+    name: String,
+    database: Memory,
+}
+
+pub struct Host {
+    pub id: MemberId,
+    pub log: SharedLog,
+    pub boot: u64,
+    /// The members that this one was founded with; empty for one that was added.
+    founders: Vec<MemberId>,
+    /// The database in use: its name, and what of it is flushed.
+    pub name: String,
+    pub database: Memory,
+    pub received: Option<Received>,
+    pub next_name: u64,
+    pub backup: Option<Backup>,
+    pub process: Option<Process>,
+    /// Crash after so many effects; the flag says that the power fails.
+    pub crash_in: Option<(u64, bool)>,
+    pub paused_until: u64,
+    pub removed: bool,
+    /// The member's clock: microseconds between two ticks.
+    pub tick_micros: u64,
+    pub fsync_micros: u64,
+}
+
+/// Entries and hard state that wait for the log.
+pub struct Job {
+    pub number: u64,
+    pub hard_state: Option<HardState>,
+    pub entries: Vec<Entry>,
+}
+
+pub struct Process {
+    pub boot: u64,
+    pub node: Node,
+    pub machine: Machine,
+    pub live: Memory,
+    /// Written to `live` and not flushed, oldest first.
+    pub unflushed: Vec<WriteBatch>,
+    pub flushing: bool,
+    pub flushed_at: u64,
+    pub events: Vec<Event>,
+    pub jobs: VecDeque<Job>,
+    /// Number of the persist whose sync is under way.
+    pub syncing: Option<u64>,
+    pub built: Option<(SnapshotMeta, Memory)>,
+    pub next_counter: u64,
+    /// Command counter → operation.
+    pub waiting: BTreeMap<u64, u64>,
+    pub next_token: u64,
+    /// (token, operation), ascending.
+    pub unconfirmed: VecDeque<(u64, u64)>,
+    /// (index, operation) that wait for apply.
+    pub unapplied: Vec<(Index, u64)>,
+    /// Nobody is served before this is applied.
+    pub serve_from: Index,
+}
+
+/// What opening found.
+pub struct Found {
+    pub torn: bool,
+    pub completed: bool,
+}
+
+pub fn member(id: MemberId) -> Member {
+    Member { id, peer_urls: vec![format!("http://peer-{id}:2380")], ..Default::default() }
+}
+
+fn database_name(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+impl Host {
+    pub fn new(id: MemberId, founders: Vec<MemberId>, seed: u64, tick_micros: u64) -> Host {
+        Host {
+            id,
+            log: SharedLog::new(Log::new(id, seed)),
+            boot: 0,
+            founders,
+            name: database_name(0),
+            database: Memory::default(),
+            received: None,
+            next_name: 1,
+            backup: None,
+            process: None,
+            crash_in: None,
+            paused_until: 0,
+            removed: false,
+            tick_micros,
+            fsync_micros: 1_000,
+        }
+    }
+
+    pub fn take_name(&mut self) -> String {
+        self.next_name += 1;
+        database_name(self.next_name - 1)
+    }
+
+    /// Keeps what the disk holds now.
+    pub fn back_up(&mut self) {
+        let log = self.log.lock().backup();
+        self.backup = Some(Backup { log, name: self.name.clone(), database: self.database.clone() });
+    }
+
+    pub fn restore(&mut self) {
+        let Some(Backup { log, name, database }) = self.backup.take() else { return };
+        self.log.lock().restore(log);
+        (self.name, self.database) = (name, database);
+    }
+
+    /// Starts the process on what the disk holds.
+    ///
+    /// # Errors
+    /// What is on disk is refused, as text.
+    pub fn open(&mut self, seed: u64, now: u64) -> Result<Found, String> {
+        self.boot += 1;
+        let durable = AppliedIndex::load(&self.database).map_err(|error| error.to_string())?.index;
+        let mut log = self.log.lock();
+        let opened = log.open(durable).map_err(|error| error.to_string())?;
+        let mut completed = false;
+        if let Some(marker) = &opened.marker {
+            if marker.directory > self.name {
+                let received = self.received.take().filter(|received| received.name == marker.directory);
+                let received = received.ok_or_else(|| format!("snapshot {} is missing", marker.directory))?;
+                (self.name, self.database) = (received.name, received.rows);
+                completed = true;
+            } else if marker.directory == self.name && durable < marker.meta.index {
+                return Err(format!("the database ends at {durable}, before its snapshot at {}", marker.meta.index));
+            }
+        }
+        self.received = None;
+        if log.last_group() == 0 {
+            let (hard_state, entries) = founding(&self.founders);
+            log.write(Some(hard_state), &entries, None);
+            log.adopt(true);
+        }
+        let live = self.database.clone();
+        let machine = Machine::open(&live).map_err(|error| error.to_string())?;
+        let truncated = log.index().first() - 1;
+        let start = Start {
+            id: self.id,
+            hard_state: HardState { commit: log.commit(), ..log.hard_state() },
+            conf_state: machine.conf_state(),
+            applied: machine.applied().index,
+            truncated: (truncated, log.index().term(truncated).unwrap_or(0)),
+            last_index: log.index().last(),
+            seed: seed ^ self.id ^ (self.boot << 32),
+            timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
+        };
+        let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
+        drop(log);
+        let node = Node::new(start, self.boot, Box::new(self.log.clone()));
+        self.process = Some(Process {
+            boot: self.boot,
+            node,
+            machine,
+            live,
+            unflushed: Vec::new(),
+            flushing: false,
+            flushed_at: now,
+            events: Vec::new(),
+            jobs: VecDeque::new(),
+            syncing: None,
+            built: None,
+            next_counter: 0,
+            waiting: BTreeMap::new(),
+            next_token: 0,
+            unconfirmed: VecDeque::new(),
+            unapplied: Vec::new(),
+            serve_from,
+        });
+        Ok(Found { torn: opened.torn, completed })
+    }
+
+    /// Whether clients may be sent here: it runs, votes, and has not been told to go.
+    pub fn serves(&self) -> bool {
+        let votes = |process: &Process| process.machine.membership().get(self.id).is_some_and(|m| !m.learner);
+        !self.removed && self.process.as_ref().is_some_and(votes)
+    }
+}
+
+/// The first group of a log: the founders as committed entries, or nothing for a member that was added.
+fn founding(founders: &[MemberId]) -> (HardState, Vec<Entry>) {
+    let entry = |(index, id): (Index, &MemberId)| {
+        let change = Change::AddVoter(member(*id));
+        let proposed = Proposed { id: Default::default(), change, expected_index: None, learners_max: 0 };
+        let data = replica::founding_entry_data(&proposed.change, proposed.encode());
+        Entry { index, term: 1, kind: EntryKind::Membership, data }
+    };
+    let entries: Vec<Entry> = (1..).zip(founders).map(entry).collect();
+    let term = u64::from(!entries.is_empty());
+    (HardState { term, vote: 0, commit: entries.len() as u64 }, entries)
+}

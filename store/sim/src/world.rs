@@ -1,0 +1,206 @@
+//! The checkers: what is known outside of the members, and what must hold of everything that they do and say.
+//!
+//! Committed entries extend one history and one `Model`, in the order of the log. That order is the linearization: each answer must
+//! be what the model says at its place, and the places must agree with real time (an operation that began after another was
+//! answered comes after it). For a revisioned history this needs no search.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_api::Error as ApiError;
+use quorate_api::etcdserverpb as pb;
+use quorate_core::command::{self, CommandId};
+use quorate_core::log::{Entry, EntryKind, Index, MemberId, Term};
+use quorate_core::memory::Memory;
+use quorate_core::mvcc::{self, State};
+
+use crate::counts::Counts;
+use crate::model::{Answer, Model};
+
+/// What was answered to anybody before an operation began.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Floor {
+    pub index: Index,
+    pub revision: i64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct World {
+    pub counts: Counts,
+    pub violation: Option<String>,
+    pub model: Model,
+    pub floor: Floor,
+    /// Term and data of every committed entry.
+    entries: BTreeMap<Index, (Term, Bytes)>,
+    /// Revision and compact revision after each entry.
+    states: BTreeMap<Index, (i64, i64)>,
+    executed: BTreeMap<CommandId, (Index, Answer)>,
+    /// Answered before anybody applied them.
+    promised: BTreeMap<CommandId, (Answer, Floor)>,
+    leaders: BTreeMap<Term, MemberId>,
+    hashes: BTreeMap<(i64, i64), u32>,
+}
+
+impl World {
+    /// The first violation is kept; the run ends with it.
+    pub fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// Index of the last entry that is known to be committed.
+    pub fn last(&self) -> Index {
+        self.entries.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// A member hands this entry to its state machine.
+    pub fn committed(&mut self, member: MemberId, entry: &Entry) {
+        let last = self.last();
+        if let Some((term, data)) = self.entries.get(&entry.index) {
+            self.counts.add("committed entries compared");
+            if *term != entry.term || *data != entry.data {
+                let (found, index) = (entry.term, entry.index);
+                self.violate(format!(
+                    "member {member} applies an entry of term {found} at {index}, where another applied one of term {term}"
+                ));
+            }
+            return;
+        }
+        if entry.index != last + 1 {
+            return self.violate(format!("member {member} applies entry {} but {last} is the last", entry.index));
+        }
+        self.entries.insert(entry.index, (entry.term, entry.data.clone()));
+        if entry.kind == EntryKind::Normal {
+            match command::decode(entry.data.clone()) {
+                Ok(commands) => commands.iter().for_each(|command| self.execute(entry.index, command)),
+                Err(error) => self.violate(format!("entry {} does not decode: {error}", entry.index)),
+            }
+        }
+        self.states.insert(entry.index, (self.model.revision, self.model.compacted));
+    }
+
+    fn execute(&mut self, index: Index, command: &command::Command) {
+        self.counts.add("executions told apart");
+        let id = command.id;
+        if let Some((before, _)) = self.executed.get(&id) {
+            let before = *before;
+            return self.violate(format!("{id:?} is executed at {before} and again at {index}"));
+        }
+        let answer = self.model.apply(&command.request);
+        self.executed.insert(id, (index, answer));
+        if let Some((answer, floor)) = self.promised.remove(&id) {
+            self.acknowledged(id, answer, floor);
+        }
+    }
+
+    /// A client got the answer of a command; `floor` is what was answered to anybody when it was sent.
+    pub fn acknowledged(&mut self, id: CommandId, answer: Answer, floor: Floor) {
+        let Some((index, expected)) = self.executed.get(&id) else {
+            self.promised.insert(id, (answer, floor));
+            return;
+        };
+        let index = *index;
+        self.counts.add("acknowledged writes checked");
+        if *expected != answer {
+            let expected = expected.clone();
+            return self.violate(format!("{id:?} at {index} was answered {answer:?}, the history says {expected:?}"));
+        }
+        if index <= floor.index {
+            let floor = floor.index;
+            return self.violate(format!("{id:?} has its place at {index}, but {floor} was answered before it began"));
+        }
+        match answer.error {
+            Some(_) => self.counts.add("refusals checked"),
+            None if answer.revision < floor.revision => {
+                let (found, floor) = (answer.revision, floor.revision);
+                return self.violate(format!("{id:?} answered revision {found} after {floor} was answered"));
+            }
+            None => self.floor.revision = self.floor.revision.max(answer.revision),
+        }
+        self.floor.index = self.floor.index.max(index);
+    }
+
+    /// A member answers a range from its state at `applied`.
+    pub fn served(&mut self, member: MemberId, applied: Index, request: &pb::RangeRequest, answer: &Answer) {
+        let (revision, compacted) = self.states.get(&applied).copied().unwrap_or((1, -1));
+        let wanted = if request.revision <= 0 { revision } else { request.revision };
+        let expected = match wanted {
+            wanted if wanted > revision => Err(ApiError::FutureRev),
+            wanted if wanted < compacted => Err(ApiError::Compacted),
+            wanted => Ok(self.model.range(&request.key, &request.range_end, wanted)),
+        };
+        let holds = match &expected {
+            Ok(kvs) => answer.error.is_none() && answer.revision == revision && *kvs == answer.kvs,
+            Err(error) => answer.error.as_ref() == Some(error),
+        };
+        self.counts.add(match (&expected, request.revision) {
+            (Err(_), _) => "reads of compacted or future revisions checked",
+            (Ok(_), 0) => "reads checked against the state at their revision",
+            (Ok(_), _) => "reads of old revisions checked",
+        });
+        if !holds {
+            self.violate(format!(
+                "member {member} at entry {applied} answers {request:?} with {answer:?}, the history says {expected:?} at \
+                 revision {revision}"
+            ));
+        }
+    }
+
+    /// A client got the answer of a linearizable read.
+    pub fn read(&mut self, answer: &Answer, floor: Floor) {
+        self.counts.add("linearizable reads checked");
+        if answer.revision < floor.revision {
+            let (found, floor) = (answer.revision, floor.revision);
+            return self.violate(format!("a linearizable read sees revision {found}, but {floor} was answered before"));
+        }
+        self.floor.revision = self.floor.revision.max(answer.revision);
+    }
+
+    /// A member has applied everything up to `index`.
+    pub fn applied(&mut self, member: MemberId, index: Index, revision: i64, compacted: i64) {
+        let expected = self.states.get(&index).copied();
+        self.counts.add("revisions compared");
+        if expected != Some((revision, compacted)) {
+            self.violate(format!(
+                "member {member} stands at revision {revision} (compacted {compacted}) after entry {index}, the history \
+                 says {expected:?}"
+            ));
+        }
+    }
+
+    pub fn leads(&mut self, member: MemberId, term: Term) {
+        let first = *self.leaders.entry(term).or_insert(member);
+        self.counts.add("leaders of a term compared");
+        if first != member {
+            self.violate(format!("members {first} and {member} both lead term {term}"));
+        }
+    }
+
+    /// Compares a member's HashKV with that of every other at the same revision and watermark.
+    pub fn hash(&mut self, member: MemberId, rows: &Memory) {
+        let hashed = State::load(rows).and_then(|state| mvcc::hash_kv(rows, &state, 0));
+        let hashed = match hashed {
+            Ok(hashed) => hashed,
+            Err(error) => return self.violate(format!("member {member} cannot hash its rows: {error}")),
+        };
+        let key = (hashed.hash_revision, hashed.compact_revision);
+        let Some(first) = self.hashes.get(&key) else {
+            self.hashes.insert(key, hashed.hash);
+            return;
+        };
+        self.counts.add("HashKV compared");
+        if *first != hashed.hash {
+            let first = *first;
+            let hash = hashed.hash;
+            self.violate(format!("member {member} has HashKV {hash:x} at revision {}, another {first:x}", key.0));
+        }
+    }
+
+    /// At the end of a run: all that was answered is in the history.
+    pub fn finish(&mut self) {
+        if let Some((id, (answer, _))) = self.promised.first_key_value() {
+            let lost = format!("{id:?} was answered {answer:?}, and is lost");
+            self.violate(lost);
+        }
+    }
+}
