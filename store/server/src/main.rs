@@ -9,6 +9,8 @@ use quorate::{logging, member};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Everything that this process writes is its own: RocksDB makes its files by the umask, not by a mode of ours.
+    nix::sys::stat::umask(nix::sys::stat::Mode::S_IRWXG | nix::sys::stat::Mode::S_IRWXO);
     let request = match config::read(std::env::args().skip(1), std::env::vars()) {
         Ok(request) => request,
         Err(error) => {
