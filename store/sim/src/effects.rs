@@ -367,7 +367,10 @@ impl Cluster {
         let to = message.to();
         let built = host.process.as_ref().and_then(|process| process.built.clone());
         match built.filter(|(built, _)| built.index == meta.index) {
-            Some((meta, rows)) => self.send(host.id, to, Packet::Snapshot { message: encode(message), meta, rows }),
+            Some((meta, rows)) => {
+                let packet = Packet::Snapshot { boot: host.boot, message: encode(message), meta, rows };
+                self.send(host.id, to, packet);
+            }
             None => {
                 self.at(self.now + 1_000, What::SnapshotSent { id: host.id, boot: host.boot, to, installed: false })
             }

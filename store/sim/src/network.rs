@@ -15,9 +15,22 @@ use crate::host::{Host, Received};
 #[derive(Clone)]
 pub enum Packet {
     Raft(Bytes),
-    Snapshot { message: Bytes, meta: SnapshotMeta, rows: Memory },
-    Forward { boot: u64, sequence: u64, term: Term, proposals: Vec<Proposal> },
-    Refuse { proposals: Vec<Proposal> },
+    Snapshot {
+        /// The sender's, which hears how it went.
+        boot: u64,
+        message: Bytes,
+        meta: SnapshotMeta,
+        rows: Memory,
+    },
+    Forward {
+        boot: u64,
+        sequence: u64,
+        term: Term,
+        proposals: Vec<Proposal>,
+    },
+    Refuse {
+        proposals: Vec<Proposal>,
+    },
 }
 
 /// How bad the network is just now; all zero is good.
@@ -38,8 +51,8 @@ impl Cluster {
         let lost = self.weather.loss_percent > 0 && self.chance.percent(self.weather.loss_percent);
         if lost || self.blocked.contains(&(from, to)) {
             self.world.counts.add("messages lost");
-            if let Packet::Snapshot { .. } = packet {
-                self.snapshot_lost(from, to);
+            if let Packet::Snapshot { boot, .. } = packet {
+                self.snapshot_lost(from, boot, to);
             }
             return;
         }
@@ -76,9 +89,8 @@ impl Cluster {
         self.at(at, What::Deliver { from, to, boot, packet });
     }
 
-    fn snapshot_lost(&mut self, from: MemberId, to: MemberId) {
+    fn snapshot_lost(&mut self, from: MemberId, boot: u64, to: MemberId) {
         self.world.counts.add("snapshots lost on the way");
-        let boot = self.hosts.get(&from).map_or(0, |host| host.boot);
         self.at(self.now + 1_000_000, What::SnapshotSent { id: from, boot, to, installed: false });
     }
 
@@ -86,7 +98,7 @@ impl Cluster {
     pub(crate) fn deliver(&mut self, host: &mut Host, from: MemberId, boot: u64, packet: Packet) {
         let Some(process) = &mut host.process else {
             match packet {
-                Packet::Snapshot { .. } => self.snapshot_lost(from, host.id),
+                Packet::Snapshot { boot, .. } => self.snapshot_lost(from, boot, host.id),
                 _ if self.chance.percent(30) => self.at(self.now + 500, What::Unreachable { id: from, to: host.id }),
                 _ => {}
             }
@@ -102,12 +114,11 @@ impl Cluster {
                 Ok(message) => process.events.push(Event::Message(message)),
                 Err(error) => self.world.violate(format!("a message does not decode: {error}")),
             },
-            Packet::Snapshot { message, meta, rows } => {
+            Packet::Snapshot { boot, message, meta, rows } => {
                 let Ok(message) = Message::decode(message) else { return };
                 process.events.push(Event::Message(message));
                 let name = host.take_name();
                 host.received = Some(Received { name, meta, rows });
-                let boot = self.hosts.get(&from).map_or(0, |host| host.boot);
                 self.at(self.now + 1_000, What::SnapshotSent { id: from, boot, to: host.id, installed: true });
             }
             Packet::Forward { boot: sender, sequence, term, proposals } if boot == host.boot => {
