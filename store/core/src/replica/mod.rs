@@ -220,6 +220,11 @@ impl Replica {
             if applied < self.replay_until || self.commit() - applied > CAMPAIGN_GAP_ENTRIES_MAX {
                 return;
             }
+            let log = &self.node.raft.raft_log;
+            if self.is_sole_voter() && log.persisted < log.last_index() {
+                // Raft 0.7 asserts that a leader's log was durable when it began; the sync is under way.
+                return;
+            }
             if self.is_sole_voter() {
                 // Nobody else could lead: waiting for a timeout would only delay the start.
                 let _ = self.node.campaign();
@@ -316,14 +321,6 @@ impl Replica {
 
     /// Everything up to persist number `number` is durable.
     pub fn persisted(&mut self, number: u64) {
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
-            // It applied its own removal while its disk worked. Raft 0.7 then looks for the leader's own progress and panics
-            // (found by the simulator); it is out of the configuration, so it may step down.
-            let term = raft.term;
-            raft.become_follower(term, raft::INVALID_ID);
-            self.overwrite_election_timeout();
-        }
         self.node.on_persist_ready(number);
     }
 
@@ -339,6 +336,14 @@ impl Replica {
         let change = convert::decode_change(&entry.data).expect("the state machine decoded and accepted it before");
         let state =
             self.node.apply_conf_change(&change.raft).expect("membership allows only changes that raft can make");
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            // Raft 0.7 goes on leading after its own removal, and panics when the next sync or append answer makes it look for its
+            // own progress (found by the simulator). The commit of the removal is on its way to the others already.
+            let term = raft.term;
+            raft.become_follower(term, raft::INVALID_ID);
+            self.overwrite_election_timeout();
+        }
         convert::conf_state(&state)
     }
 
