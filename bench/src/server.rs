@@ -76,9 +76,16 @@ fn target_folder() -> PathBuf {
 pub fn version(kind: Kind, program: &Path) -> Result<String> {
     let output = Command::new(program).arg("--version").output().map_err(Error::file(program))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let stated = text.lines().find_map(|line| line.split_once("Version: "));
-    let number = stated.map_or_else(|| "(unknown)".into(), |(_, number)| number.trim().to_owned());
-    Ok(format!("{} {number}", kind.name()))
+    Ok(format!("{} {}", kind.name(), stated_version(kind, &text).unwrap_or("of an unknown version")))
+}
+
+/// Quorate states etcd's version, too, whose surface it has.
+fn stated_version(kind: Kind, text: &str) -> Option<&str> {
+    let label = match kind {
+        Kind::Etcd => "etcd Version:",
+        Kind::Quorate => "Quorate Version:",
+    };
+    text.lines().find_map(|line| line.strip_prefix(label)).map(str::trim)
 }
 
 /// The flags that both get, but for the folder and the ports.
@@ -182,4 +189,17 @@ fn two_free_addresses() -> Result<(SocketAddr, SocketAddr)> {
     let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let two = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok((one.local_addr()?, two.local_addr()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_is_shown_with_its_own_version() {
+        let text = "etcd Version: 3.7.3\nQuorate Version: 0.1.0\nRust Version: 1.95\n";
+        assert_eq!(stated_version(Kind::Quorate, text), Some("0.1.0"));
+        assert_eq!(stated_version(Kind::Etcd, text), Some("3.7.3"));
+        assert_eq!(stated_version(Kind::Quorate, "etcd Version: 3.7.3\n"), None);
+    }
 }
