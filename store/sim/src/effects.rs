@@ -228,7 +228,7 @@ impl Cluster {
         process.unflushed.push(batch);
         let index = applied.applied.index;
         self.world.applied(host.id, index, applied.revision, applied.compact_revision);
-        if index % HASH_EVERY == 0 {
+        if index.is_multiple_of(HASH_EVERY) {
             self.world.hash(host.id, &process.live);
         }
         (!self.crash_point(host)).then_some(applied)

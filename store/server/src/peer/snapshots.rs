@@ -4,6 +4,7 @@
 //! interrupted transfer already got (file u32, offset u64); then chunks, an empty part as the end, and one byte back when all is
 //! verified and durable. The receiver steps the raft message itself then, so raft hears of a snapshot only when it is there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,8 @@ const BUILD_RETRY: Duration = Duration::from_secs(1);
 /// A part is a chunk with its head, a manifest, or a raft message.
 const PART_BYTES_MAX: usize =
     if MANIFEST_BYTES_MAX > 2 * CHUNK_BYTES_MAX { MANIFEST_BYTES_MAX } else { 2 * CHUNK_BYTES_MAX };
+/// Snapshots that wait for raft to take them.
+const RECEIVED_MAX: usize = 2;
 const VERIFIED: u8 = 1;
 /// The receiver verifies and syncs everything before it answers.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -67,8 +70,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     built: Option<Arc<Outgoing>>,
-    /// What arrived and waits for raft to take it.
-    received: Option<Received>,
+    /// What arrived and waits for raft to take it, in order; raft may still take one when the next has arrived.
+    received: VecDeque<Received>,
 }
 
 impl Snapshots {
@@ -215,20 +218,30 @@ impl Snapshots {
         let received = incoming.finish()?;
         *partial = None;
         let meta = received.meta().clone();
-        if let Some(old) = self.state().received.replace(received) {
-            // Raft did not take it.
-            old.discard();
-        }
+        self.keep(received);
         self.0.inbox.push(Input::Event(Event::Message(message)));
         stream.write_u8(VERIFIED).await?;
         stream.flush().await?;
         Ok(meta)
     }
 
+    fn keep(&self, received: Received) {
+        let mut state = self.state();
+        state.received.push_back(received);
+        if state.received.len() > RECEIVED_MAX
+            && let Some(old) = state.received.pop_front()
+        {
+            // Raft had time for the others and did not take it.
+            old.discard();
+        }
+    }
+
     /// The snapshot that raft took; it was received before raft heard of it.
     pub fn take_received(&self, meta: &SnapshotMeta) -> Option<Received> {
         let mut state = self.state();
-        state.received.take_if(|received| received.meta().index == meta.index && received.meta().term == meta.term)
+        let same = |received: &Received| received.meta().index == meta.index && received.meta().term == meta.term;
+        let at = state.received.iter().rposition(same)?;
+        state.received.remove(at)
     }
 }
 

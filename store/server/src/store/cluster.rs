@@ -40,14 +40,27 @@ impl Store {
         if self.0.strict_reconfig {
             crate::reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
         }
-        if let Change::Promote(id) = change {
-            self.check_caught_up(id).await?;
+        match change {
+            Change::Promote(id) => self.check_caught_up(id).await?,
+            // A leader that applies its own removal cannot tell the others any more that it is committed; of two voters the one
+            // that is left could then wait for ever for the vote of the one that went.
+            Change::Remove(id) if id == self.0.identity.member_id => self.lead_no_more().await,
+            _ => {}
         }
         self.change(change, None).await.map_err(|refused| match refused {
             Refused::Api(error) => error,
             other => ApiError::Unmapped(other.to_string()),
         })?;
         Ok(self.members())
+    }
+
+    /// Hands leadership over if there is somebody to take it; if not, the change goes on as it is.
+    async fn lead_no_more(&self) {
+        if let Ok(successor) = self.successor().await
+            && let Err(error) = self.move_leader(successor).await
+        {
+            tracing::warn!(%error, "leadership was not handed over before this member's removal");
+        }
     }
 
     /// A learner may vote from 90 % of the leader's log on.
