@@ -60,7 +60,6 @@ struct State {
 pub struct Inbox {
     state: Mutex<State>,
     filled: Condvar,
-    drained: Condvar,
 }
 
 /// What the driver got.
@@ -88,16 +87,6 @@ impl Inbox {
         true
     }
 
-    /// Like `push`, from a thread that may wait: holds a peer's reader back while the driver is behind.
-    pub fn push_waiting(&self, input: Input) -> bool {
-        let mut state = self.lock();
-        while state.items.len() >= ITEMS_HIGH && !state.closed {
-            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(state);
-        self.push(input)
-    }
-
     /// Whether a peer's reader should wait before it reads on.
     pub fn is_behind(&self) -> bool {
         self.lock().items.len() >= ITEMS_HIGH
@@ -123,9 +112,6 @@ impl Inbox {
             state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let items = std::mem::take(&mut state.items);
-        if items.len() >= ITEMS_HIGH {
-            self.drained.notify_all();
-        }
         Drained { items, read_token: state.read_token }
     }
 
@@ -137,6 +123,5 @@ impl Inbox {
     /// Nothing is taken any more.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.drained.notify_all();
     }
 }

@@ -72,21 +72,6 @@ impl Message {
         (self.0.get_msg_type() == MessageType::MsgSnapshot).then(|| convert::snapshot_meta(self.0.get_snapshot()))
     }
 
-    /// Heartbeats and their answers: they are sent ahead of appends where a queue must choose.
-    pub fn is_heartbeat(&self) -> bool {
-        matches!(self.0.get_msg_type(), MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse)
-    }
-
-    /// Number of entries carried.
-    pub fn entries_len(&self) -> usize {
-        self.0.entries.len()
-    }
-
-    /// Roughly what `encode` will write, for budgets.
-    pub fn size_hint(&self) -> usize {
-        128 + self.0.entries.iter().map(|entry| entry.data.len() + 32).sum::<usize>()
-    }
-
     pub fn encode(&self, out: &mut BytesMut) {
         let message = &self.0;
         let kind = KINDS

@@ -29,6 +29,7 @@ use quorate_core::replica::Role;
 use crate::backend::Backend;
 use crate::inbox::{Input, Inspection};
 use crate::peer::Snapshots;
+use crate::reconfig;
 use crate::store::Inner;
 use crate::waiters::Confirmed;
 
@@ -253,15 +254,7 @@ impl Running {
     /// The most caught-up other voter, when this member leads.
     fn successor(&self) -> Option<MemberId> {
         let this = self.driver.inner.identity.member_id;
-        let membership = self.driver.machine.membership();
-        let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
-        self.driver
-            .node
-            .progress()
-            .into_iter()
-            .filter(|progress| progress.id != this && progress.recently_active && voter(progress.id))
-            .max_by_key(|progress| progress.match_index)
-            .map(|progress| progress.id)
+        reconfig::successor(&self.driver.node.progress(), self.driver.machine.membership(), this)
     }
 
     /// The log cannot grow: somebody with a disk should lead.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Store;
 use crate::inbox::{Input, Inspection};
 use crate::peer::{Call, Reply};
+use crate::reconfig;
 
 impl Store {
     /// Changes the membership and waits until this member applied the change; `expected_index` guards it.
@@ -38,7 +39,7 @@ impl Store {
     /// etcd's of the Cluster service.
     pub async fn change_membership(&self, change: Change) -> Result<Vec<pb::Member>, ApiError> {
         if self.0.strict_reconfig {
-            crate::reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
+            reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
         }
         match change {
             Change::Promote(id) => self.check_caught_up(id).await?,
@@ -94,11 +95,7 @@ impl Store {
     /// Not the leader, or nobody else could lead.
     pub async fn successor(&self) -> Result<MemberId, ApiError> {
         let this = self.0.identity.member_id;
-        let membership = self.membership();
-        let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
-        let progress = self.inspect().await?.progress;
-        let others = progress.into_iter().filter(|p| p.id != this && p.recently_active && voter(p.id));
-        let best = others.max_by_key(|progress| progress.match_index).map(|progress| progress.id);
+        let best = reconfig::successor(&self.inspect().await?.progress, &self.membership(), this);
         best.ok_or(if self.status().is_leader() { ApiError::BadLeaderTransferee } else { ApiError::NotLeader })
     }
 
