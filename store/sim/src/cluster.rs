@@ -7,11 +7,10 @@ use quorate_core::node::Event;
 
 use crate::chance::Chance;
 use crate::clients::Operation;
-use crate::disk::Loss;
 use crate::host::Host;
 use crate::model::Answer;
 use crate::network::{Packet, Weather};
-use crate::options::{Bug, Options};
+use crate::options::Options;
 use crate::trace;
 use crate::world::World;
 
@@ -282,91 +281,5 @@ impl Cluster {
         process.built = Some((meta.clone(), process.live.clone()));
         self.note(host.id, "built a snapshot at {}", [meta.index, 0, 0]);
         self.tell(host, Event::SnapshotBuilt { meta });
-    }
-
-    fn start(&mut self, host: &mut Host) {
-        if host.process.is_some() || host.removed {
-            return;
-        }
-        match host.open(self.seed, self.now) {
-            Ok(found) => {
-                if found.torn {
-                    self.world.counts.add("torn log tails dropped");
-                }
-                self.note(
-                    host.id,
-                    "starts as boot {} (torn tail {}, installation completed {})",
-                    [host.boot, u64::from(found.torn), u64::from(found.completed)],
-                );
-            }
-            Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
-        }
-        self.turn(host);
-        let at = self.now + self.chance.between(1, host.tick_micros);
-        self.at(at, What::Tick { id: host.id, boot: host.boot });
-    }
-
-    /// The process dies; with `power` unsynced writes are lost, torn or kept in any order.
-    pub(crate) fn crash(&mut self, host: &mut Host, power: bool) {
-        let Some(process) = host.process.take() else { return };
-        host.crash_in = None;
-        host.paused_until = 0;
-        if !host.removed {
-            self.world.counts.add(if power { "power cuts" } else { "processes killed" });
-        }
-        if !process.unflushed.is_empty() {
-            self.world.counts.add("unflushed state lost");
-        }
-        if host.log.lock().crash(power) == Loss::Some {
-            self.world.counts.add("unsynced log writes lost");
-        }
-        if self.options.bug == Some(Bug::StaleDisk) {
-            host.restore();
-        }
-        self.note(host.id, "dies (power {})", [u64::from(power), 0, 0]);
-        let pause = if self.faults { self.chance.between(20_000, 3_000_000) } else { 100_000 };
-        self.at(self.now + pause, What::Start { id: host.id });
-    }
-
-    /// The member that leads and knows what is committed, of the highest term.
-    pub(crate) fn leader(&self) -> Option<&Host> {
-        let term = |host: &&Host| {
-            let status = host.process.as_ref()?.node.status();
-            (status.leads_with_commit && !host.removed).then_some(status.term)
-        };
-        self.hosts.values().filter(|host| term(host).is_some()).max_by_key(term)
-    }
-
-    fn check_converged(&mut self) {
-        let Some(leader) = self.leader() else {
-            return self.world.violate("nobody leads although the faults ended long ago".to_owned());
-        };
-        let members: Vec<MemberId> = leader
-            .process
-            .iter()
-            .flat_map(|process| process.machine.membership().members().map(|member| member.id))
-            .collect();
-        let last = self.world.last();
-        for id in members {
-            let process = self.hosts.get(&id).and_then(|host| host.process.as_ref());
-            let Some(process) = process else {
-                self.world.violate(format!("member {id} does not run at the end"));
-                return;
-            };
-            let applied = process.machine.applied().index;
-            if applied != last {
-                self.world.violate(format!("member {id} stands at entry {applied} at the end, {last} is the last"));
-                return;
-            }
-            self.world.hash(id, &process.live);
-            let request = quorate_api::etcdserverpb::RangeRequest {
-                key: "k".into(),
-                range_end: "l".into(),
-                ..Default::default()
-            };
-            let answer = crate::clients::read(process, &request);
-            self.world.served(id, applied, &request, &answer);
-            self.world.counts.add("members converged");
-        }
     }
 }

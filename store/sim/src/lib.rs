@@ -2,23 +2,28 @@
 //! log) on a simulated network, clock and disk, under faults, against checkers that know the contract.
 //!
 //! Reading order: `world` and `model` (what must hold), `cluster` (the event loop), `host` and `effects` (a member, performed as the
-//! server's driver does it), `log` and `disk` (the write-ahead log and what a crash leaves of it), `network`, `clients`, `faults`.
+//! server's driver does it; `persist`, `apply`, `ticks`, `life`), `log` and `disk` (the write-ahead log and what a crash leaves of it), `network`, `clients`, `faults`.
 //! What is covered and what is not: `docs/correctness.md`.
 
+mod apply;
 mod chance;
 mod clients;
 mod cluster;
+mod converge;
 mod counts;
 mod disk;
 mod effects;
 mod faults;
 mod host;
+mod life;
 mod log;
 mod model;
 mod network;
 mod options;
+mod persist;
 #[cfg(test)]
 mod tests;
+mod ticks;
 pub mod trace;
 mod world;
 

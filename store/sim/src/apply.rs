@@ -1,0 +1,155 @@
+//! Applies committed entries and answers who waits for them, as the server's `driver/apply.rs`.
+
+use bytes::Bytes;
+use quorate_core::apply::{Applied, Limits};
+use quorate_core::command::{self, BatchBuilder};
+use quorate_core::log::Entry;
+use quorate_core::membership::Change;
+use quorate_core::node::Event;
+
+use crate::cluster::{Cluster, What};
+use crate::host::Host;
+use crate::model::Answer;
+use crate::options::Bug;
+
+/// Entries between two comparisons of HashKV.
+const HASH_EVERY: u64 = 16;
+
+impl Cluster {
+    pub(crate) fn apply(&mut self, host: &mut Host, entries: Vec<Entry>) {
+        let Some(process) = &mut host.process else { return };
+        let count = entries.len() as u64;
+        let mut turn = process.machine.turn(&process.live, Limits::default());
+        for mut entry in entries {
+            self.world.committed(host.id, &entry);
+            if self.options.bug == Some(Bug::ApplyTwice) && entry.index % 16 == 7 {
+                entry.data = doubled(entry.data);
+            }
+            if let Err(error) = turn.entry(entry.index, entry.term, entry.data) {
+                return self.world.violate(format!("member {} cannot apply {}: {error}", host.id, entry.index));
+            }
+        }
+        let applied = turn.finish();
+        let index = applied.applied.index;
+        self.note(host.id, "applied {} entries up to {}", [count, index, 0]);
+        if let Some(applied) = self.write_applied(host, applied) {
+            self.answer(host, applied);
+            if let Some(process) = &mut host.process {
+                process.events.push(Event::Applied { index });
+            }
+        }
+    }
+
+    /// Writes the batch; nothing is told when the process dies right after it.
+    fn write_applied(&mut self, host: &mut Host, mut applied: Applied) -> Option<Applied> {
+        let process = host.process.as_mut()?;
+        let batch = std::mem::take(&mut applied.batch);
+        process.live.write(&batch);
+        process.unflushed.push(batch);
+        let index = applied.applied.index;
+        self.world.applied(host.id, index, applied.revision, applied.compact_revision);
+        if index.is_multiple_of(HASH_EVERY) {
+            self.world.hash(host.id, &process.live);
+        }
+        (!self.crash_point(host)).then_some(applied)
+    }
+
+    fn answer(&mut self, host: &mut Host, applied: Applied) {
+        let Some(process) = &mut host.process else { return };
+        let mut answers = Vec::new();
+        for outcome in applied.outcomes {
+            if outcome.id.member == host.id
+                && outcome.id.boot == host.boot
+                && let Some(operation) = process.waiting.remove(&outcome.id.counter)
+            {
+                answers.push((operation, Answer::of(&outcome.result)));
+            }
+        }
+        for (operation, answer) in answers {
+            self.reply(operation, answer);
+        }
+        self.serve_applied(host);
+    }
+
+    /// Serves the confirmed reads whose index is applied now.
+    pub(crate) fn serve_applied(&mut self, host: &mut Host) {
+        let Some(process) = &mut host.process else { return };
+        let applied = process.machine.applied().index;
+        let waiting = std::mem::take(&mut process.unapplied);
+        let (ready, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(index, _)| *index <= applied);
+        process.unapplied = waiting;
+        for (_, operation) in ready {
+            self.serve_read(host, operation);
+        }
+    }
+
+    pub(crate) fn confirm_reads(&mut self, host: &mut Host, token: u64, index: u64) {
+        let Some(process) = &mut host.process else { return };
+        while process.unconfirmed.front().is_some_and(|(waiting, _)| *waiting <= token) {
+            let Some((_, operation)) = process.unconfirmed.pop_front() else { break };
+            process.unapplied.push((index, operation));
+        }
+        self.serve_applied(host);
+    }
+
+    pub(crate) fn apply_change(&mut self, host: &mut Host, entry: &Entry, payload: Bytes) {
+        let Some(process) = &mut host.process else { return };
+        self.world.committed(host.id, entry);
+        let mut turn = process.machine.turn(&process.live, Limits::default());
+        let proposed = quorate_core::membership::Proposed::decode(payload.clone());
+        if let Err(error) = turn.change(entry.index, entry.term, payload) {
+            return self.world.violate(format!("member {} cannot apply {}: {error}", host.id, entry.index));
+        }
+        let applied = turn.finish();
+        let Some(mut applied) = self.write_applied(host, applied) else { return };
+        let Some(outcome) = applied.change.take() else { return };
+        let accepted = outcome.result.ok();
+        self.note(
+            host.id,
+            "applied a membership change at {}, accepted {}",
+            [entry.index, u64::from(accepted.is_some()), 0],
+        );
+        self.answer(host, applied);
+        if let (Some(_), Ok(proposed)) = (&accepted, proposed) {
+            self.changed(host, entry.index, &proposed.change);
+        }
+        if let Some(process) = &mut host.process {
+            process.events.push(Event::ChangeApplied { index: entry.index, accepted });
+        }
+    }
+
+    /// The operator starts a machine for an added member; a removed one goes, after it told others what it knows.
+    fn changed(&mut self, host: &Host, index: u64, change: &Change) {
+        let first = self.changes.insert(index);
+        match change {
+            Change::AddLearner(member) if first => {
+                self.world.counts.add("members added");
+                self.add_host(member.id);
+            }
+            Change::Promote(_) if first => self.world.counts.add("learners promoted"),
+            Change::Remove(id) => {
+                if first {
+                    self.world.counts.add("members removed");
+                }
+                if *id == host.id {
+                    self.at(self.now + 1_000_000, What::Gone { id: *id });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The planted bug: each command of an entry, twice.
+fn doubled(data: Bytes) -> Bytes {
+    let Ok(commands) = command::decode(data.clone()) else { return data };
+    if commands.is_empty() {
+        return data;
+    }
+    let mut batch = BatchBuilder::default();
+    for command in commands {
+        batch.push(&command);
+        batch.push(&command);
+    }
+    batch.finish()
+}

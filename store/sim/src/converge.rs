@@ -1,0 +1,50 @@
+//! Who leads, and what must hold when the faults are long over: all members stand at the same state.
+
+use quorate_core::log::MemberId;
+
+use crate::cluster::Cluster;
+use crate::host::Host;
+
+impl Cluster {
+    /// The member that leads and knows what is committed, of the highest term.
+    pub(crate) fn leader(&self) -> Option<&Host> {
+        let term = |host: &&Host| {
+            let status = host.process.as_ref()?.node.status();
+            (status.leads_with_commit && !host.removed).then_some(status.term)
+        };
+        self.hosts.values().filter(|host| term(host).is_some()).max_by_key(term)
+    }
+
+    pub(crate) fn check_converged(&mut self) {
+        let Some(leader) = self.leader() else {
+            return self.world.violate("nobody leads although the faults ended long ago".to_owned());
+        };
+        let members: Vec<MemberId> = leader
+            .process
+            .iter()
+            .flat_map(|process| process.machine.membership().members().map(|member| member.id))
+            .collect();
+        let last = self.world.last();
+        for id in members {
+            let process = self.hosts.get(&id).and_then(|host| host.process.as_ref());
+            let Some(process) = process else {
+                self.world.violate(format!("member {id} does not run at the end"));
+                return;
+            };
+            let applied = process.machine.applied().index;
+            if applied != last {
+                self.world.violate(format!("member {id} stands at entry {applied} at the end, {last} is the last"));
+                return;
+            }
+            self.world.hash(id, &process.live);
+            let request = quorate_api::etcdserverpb::RangeRequest {
+                key: "k".into(),
+                range_end: "l".into(),
+                ..Default::default()
+            };
+            let answer = crate::clients::read(process, &request);
+            self.world.served(id, applied, &request, &answer);
+            self.world.counts.add("members converged");
+        }
+    }
+}

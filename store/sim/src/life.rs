@@ -1,0 +1,52 @@
+//! A member's life: it starts on what its disk holds, and dies.
+
+use crate::cluster::{Cluster, What};
+use crate::disk::Loss;
+use crate::host::Host;
+use crate::options::Bug;
+
+impl Cluster {
+    pub(crate) fn start(&mut self, host: &mut Host) {
+        if host.process.is_some() || host.removed {
+            return;
+        }
+        match host.open(self.seed, self.now) {
+            Ok(found) => {
+                if found.torn {
+                    self.world.counts.add("torn log tails dropped");
+                }
+                self.note(
+                    host.id,
+                    "starts as boot {} (torn tail {}, installation completed {})",
+                    [host.boot, u64::from(found.torn), u64::from(found.completed)],
+                );
+            }
+            Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
+        }
+        self.turn(host);
+        let at = self.now + self.chance.between(1, host.tick_micros);
+        self.at(at, What::Tick { id: host.id, boot: host.boot });
+    }
+
+    /// The process dies; with `power` unsynced writes are lost, torn or kept in any order.
+    pub(crate) fn crash(&mut self, host: &mut Host, power: bool) {
+        let Some(process) = host.process.take() else { return };
+        host.crash_in = None;
+        host.paused_until = 0;
+        if !host.removed {
+            self.world.counts.add(if power { "power cuts" } else { "processes killed" });
+        }
+        if !process.unflushed.is_empty() {
+            self.world.counts.add("unflushed state lost");
+        }
+        if host.log.lock().crash(power) == Loss::Some {
+            self.world.counts.add("unsynced log writes lost");
+        }
+        if self.options.bug == Some(Bug::StaleDisk) {
+            host.restore();
+        }
+        self.note(host.id, "dies (power {})", [u64::from(power), 0, 0]);
+        let pause = if self.faults { self.chance.between(20_000, 3_000_000) } else { 100_000 };
+        self.at(self.now + pause, What::Start { id: host.id });
+    }
+}

@@ -1,0 +1,119 @@
+//! Makes durable what the node hands out: groups of the log as the server's `driver/log_role.rs`, snapshots as `driver/install.rs`.
+
+use quorate_core::apply::Machine;
+use quorate_core::log::{Entry, HardState, SnapshotMeta};
+use quorate_core::node::Event;
+use quorate_core::wal_format::SnapshotMarker;
+
+use crate::cluster::{Cluster, What};
+use crate::host::{Host, Job, Received};
+use crate::options::Bug;
+
+impl Cluster {
+    pub(crate) fn persist(&mut self, host: &mut Host, job: Job) {
+        let bug = self.options.bug;
+        let Some(process) = &mut host.process else { return };
+        let number = job.number;
+        if bug == Some(Bug::LoseTerm) && job.entries.is_empty() {
+            process.events.push(Event::Persisted { number });
+            return;
+        }
+        let idle = process.jobs.is_empty() && process.syncing.is_none();
+        let inline = process.node.status().sole_voter && idle;
+        if !inline && bug != Some(Bug::SkipSync) {
+            process.jobs.push_back(job);
+            return self.begin_sync(host);
+        }
+        host.log.lock().write(job.hard_state, &job.entries, None);
+        if self.crash_point(host) {
+            return;
+        }
+        host.log.lock().adopt(bug != Some(Bug::SkipSync));
+        if let Some(process) = &mut host.process {
+            process.events.push(Event::Persisted { number });
+        }
+    }
+
+    /// Writes what waits as one group, whose sync takes its time.
+    pub(crate) fn begin_sync(&mut self, host: &mut Host) {
+        let Some(process) = &mut host.process else { return };
+        if process.syncing.is_some() {
+            return;
+        }
+        let Some(mut job) = process.jobs.pop_front() else { return };
+        while let Some(next) = process.jobs.pop_front() {
+            let follows = match (job.entries.last(), next.entries.first()) {
+                (Some(last), Some(first)) => first.index == last.index + 1,
+                _ => true,
+            };
+            if !follows {
+                process.jobs.push_front(next);
+                break;
+            }
+            job.number = next.number;
+            job.hard_state = next.hard_state.or(job.hard_state);
+            job.entries.extend(next.entries);
+        }
+        host.log.lock().write(job.hard_state, &job.entries, None);
+        process.syncing = Some(job.number);
+        let at = self.now + self.chance.between(host.fsync_micros / 4, host.fsync_micros * 2);
+        self.at(at, What::Synced { id: host.id, boot: host.boot });
+    }
+
+    /// The sync under way has returned.
+    pub(crate) fn synced(&mut self, host: &mut Host) {
+        let Some(process) = &mut host.process else { return };
+        let Some(number) = process.syncing.take() else { return };
+        host.log.lock().adopt(true);
+        process.events.push(Event::Persisted { number });
+        self.begin_sync(host);
+    }
+
+    pub(crate) fn install(
+        &mut self,
+        host: &mut Host,
+        number: u64,
+        meta: SnapshotMeta,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+    ) {
+        let is_it = |received: &Received| received.meta.index == meta.index && received.meta.term == meta.term;
+        let Some(Received { name, rows, .. }) = host.received.clone().filter(is_it) else {
+            return self.world.violate(format!("member {} took a snapshot that did not arrive", host.id));
+        };
+        // Everything that was handed over before is made durable first.
+        while host.process.as_ref().is_some_and(|process| process.syncing.is_some()) {
+            self.synced(host);
+        }
+        let marker = SnapshotMarker { meta: meta.clone(), directory: name.clone() };
+        host.log.lock().write(hard_state, entries, Some(&marker));
+        let strikes = self.faults && self.chance.percent(40);
+        if strikes && self.chance.percent(50) {
+            self.world.counts.add("crashes during an installation");
+            return self.crash(host, true);
+        }
+        host.log.lock().adopt(true);
+        if strikes {
+            self.world.counts.add("crashes during an installation");
+            return self.crash(host, false);
+        }
+        (host.name, host.database) = (name, rows);
+        host.received = None;
+        let live = host.database.clone();
+        let machine = match Machine::open(&live) {
+            Ok(machine) => machine,
+            Err(error) => return self.world.violate(format!("an installed snapshot does not open: {error}")),
+        };
+        assert_eq!(machine.applied().index, meta.index, "the installed database stands at the snapshot's point");
+        assert_eq!(machine.conf_state(), meta.conf_state, "and holds the snapshot's configuration");
+        self.world.counts.add("snapshots installed");
+        self.note(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
+        self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
+        let Some(process) = &mut host.process else { return };
+        (process.machine, process.live) = (machine, live);
+        process.unflushed.clear();
+        process.flushing = false;
+        process.events.push(Event::Persisted { number });
+        self.serve_applied(host);
+    }
+}

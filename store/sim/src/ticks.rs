@@ -1,0 +1,71 @@
+//! What the server's driver does at every tick beside telling the node: commit hints, flushes (`driver/flush.rs`), the sweep.
+
+use quorate_core::mvcc;
+use quorate_core::node::Event;
+
+use crate::cluster::{Cluster, What};
+use crate::host::{Host, Process};
+
+/// Rows that one step of the sweep looks at.
+const SWEEP_ROWS: usize = 50;
+
+impl Cluster {
+    /// What the server's driver does at every tick beside telling the node.
+    pub(crate) fn every_tick(&mut self, host: &mut Host) {
+        let flush_micros = self.options.flush_micros;
+        let Some(process) = &mut host.process else { return };
+        if process.jobs.is_empty() && process.syncing.is_none() {
+            // Asked before the lock is taken: the node may read the log for it.
+            let commit = process.node.status().commit;
+            host.log.lock().hint(commit);
+        }
+        if !process.flushing && !process.unflushed.is_empty() && self.now >= process.flushed_at + flush_micros {
+            process.flushing = true;
+            let batches = process.unflushed.len();
+            let at = self.now + self.chance.between(2_000, 50_000);
+            self.at(at, What::Flushed { id: host.id, boot: host.boot, name: host.name.clone(), batches });
+        }
+        if let Err(error) = sweep(process) {
+            self.world.violate(format!("member {} cannot sweep: {error}", host.id));
+        }
+    }
+
+    pub(crate) fn flushed(&mut self, host: &mut Host, name: &str, batches: usize) {
+        let Some(process) = &mut host.process else { return };
+        if name != host.name {
+            return;
+        }
+        process.flushing = false;
+        process.flushed_at = self.now;
+        for batch in process.unflushed.drain(..batches) {
+            host.database.write(&batch);
+        }
+        let applied = quorate_core::apply::AppliedIndex::load(&host.database);
+        let below = applied.map_or(0, |applied| applied.index).saturating_sub(self.options.catch_up_entries);
+        if below == 0 {
+            return;
+        }
+        let mut log = host.log.lock();
+        let before = log.index().first();
+        let first = log.cut(below);
+        if first > before {
+            self.world.counts.add("logs cut");
+        }
+        process.events.push(Event::LogCut { first });
+    }
+}
+
+fn sweep(process: &mut Process) -> Result<(), mvcc::Error> {
+    let state = process.machine.state();
+    if state.compact_revision < 0 {
+        return Ok(());
+    }
+    let position = mvcc::Position::load(&process.live)?;
+    if position.is_done(&state) {
+        return Ok(());
+    }
+    let step = mvcc::sweep(&process.live, &state, position, SWEEP_ROWS)?;
+    process.live.write(&step.batch);
+    process.unflushed.push(step.batch);
+    Ok(())
+}
