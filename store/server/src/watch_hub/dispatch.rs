@@ -3,14 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use quorate_core::watch::{IntervalIndex, KeyRange};
+use quorate_core::watch::{IntervalIndex, KeyRange, Look, Wanted, Woken};
 use slab::Slab;
 use tokio::sync::Notify;
 
 use super::{Hub, lock};
-
-/// Revisions looked at under one lock of the index, so that a new watcher waits for no more than these.
-const DISPATCH_REVISIONS_MAX: usize = 256;
 
 /// Who is woken for which keys.
 pub(super) struct Index {
@@ -22,21 +19,11 @@ pub(super) struct Index {
 /// How a stream's task learns that there is something for it.
 #[derive(Default)]
 pub(super) struct Wake {
-    /// First and last revision with an event that it wants, since it last took them.
-    wanted: Mutex<Option<(i64, i64)>>,
+    wanted: Mutex<Wanted>,
     pub notify: Notify,
 }
 
 impl Wake {
-    /// Whether the stream was not waiting for anything before.
-    fn want(&self, first: i64, last: i64) -> bool {
-        let mut wanted = lock(&self.wanted);
-        let was_idle = wanted.is_none();
-        let (from, to) = wanted.unwrap_or((first, last));
-        *wanted = Some((from.min(first), to.max(last)));
-        was_idle
-    }
-
     pub fn take(&self) -> Option<(i64, i64)> {
         lock(&self.wanted).take()
     }
@@ -59,35 +46,19 @@ pub(super) async fn run(hub: Arc<Hub>) {
 impl Hub {
     /// Looks at the next published revisions; whether there were any.
     fn dispatch(&self) -> bool {
-        let from = self.dispatched.load(Ordering::Acquire) + 1;
-        let (blocks, tail) = {
-            let recent = self.recent();
-            (recent.ring.range(from, i64::MAX, DISPATCH_REVISIONS_MAX, usize::MAX), recent.ring.tail())
-        };
+        let look = Look::after(self.dispatched.load(Ordering::Acquire), self.feed().ring());
         let mut woken: Vec<Arc<Wake>> = Vec::new();
         let index = lock(&self.index);
-        let through = match blocks {
-            Some(blocks) => {
-                let Some(last) = blocks.last() else { return false };
-                for block in &blocks {
-                    for event in &block.events {
-                        index.ranges.visit(event.key(), |stream| {
-                            let wake = &index.streams[stream];
-                            if wake.want(block.revision, block.revision) {
-                                woken.push(Arc::clone(wake));
-                            }
-                        });
-                    }
-                }
-                last.revision
-            }
-            // The ring has moved on, or the store was replaced: everybody looks for themselves.
-            None => {
-                let streams = index.streams.iter().map(|(_, wake)| wake);
-                woken.extend(streams.filter(|wake| wake.want(from, tail)).map(Arc::clone));
-                tail
+        let mut want = |wake: &Arc<Wake>, first, last| {
+            if lock(&wake.wanted).add(first, last) {
+                woken.push(Arc::clone(wake));
             }
         };
+        let through = look.wake(&index.ranges, |who, first, last| match who {
+            Woken::Stream(stream) => want(&index.streams[stream], first, last),
+            Woken::Everyone => index.streams.iter().for_each(|(_, wake)| want(wake, first, last)),
+        });
+        let Some(through) = through else { return false };
         self.dispatched.fetch_max(through, Ordering::AcqRel);
         drop(index);
         woken.iter().for_each(|wake| wake.notify.notify_one());

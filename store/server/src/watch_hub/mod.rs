@@ -1,5 +1,5 @@
 //! The watches of this member: the ring of recent events, who is woken for which key, and a task per client stream
-//! (`store/README.md`, "Watch"). The bookkeeping itself is `quorate_core::watch`.
+//! (`store/README.md`, "Watch"). What decides, from publishing to the order of messages, is `quorate_core::watch`.
 //!
 //! The driver publishes and goes on; a dispatcher task finds the streams that want an event and wakes them; each stream's task
 //! takes what it wants out of the ring, as fast as its client reads. A stream that falls out of the ring reads the log.
@@ -7,7 +7,6 @@
 //! Invariant: the driver publishes a revision before anybody who waits for it is answered, so a watcher made after an answer
 //! starts above it.
 
-mod chunk;
 mod dispatch;
 mod outbox;
 mod source;
@@ -20,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_core::mvcc;
-use quorate_core::watch::{Encoded, IntervalIndex, Limits, Ring};
+use quorate_core::watch::{Feed, IntervalIndex, Limits, encode};
 use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +81,7 @@ pub struct WatchHub(Arc<Hub>);
 
 struct Hub {
     settings: Settings,
-    ring: Mutex<Recent>,
+    feed: Mutex<Feed>,
     index: Mutex<Index>,
     /// The newest revision whose events are in the ring (or were, or nobody watched).
     published: AtomicI64,
@@ -103,18 +102,12 @@ struct Counters {
     events_total: AtomicU64,
 }
 
-struct Recent {
-    ring: Ring,
-    /// Open streams. Without any the ring stays empty and publishing costs nothing.
-    streams: usize,
-}
-
 impl WatchHub {
     /// A hub over a store that stands at `revision`, with its dispatcher. Call it inside a tokio runtime.
     pub fn start(revision: i64, compact_revision: i64, settings: Settings) -> WatchHub {
         let hub = Hub {
             settings,
-            ring: Mutex::new(Recent { ring: Ring::new(revision, settings.ring), streams: 0 }),
+            feed: Mutex::new(Feed::new(revision, settings.ring)),
             index: Mutex::new(Index { ranges: IntervalIndex::default(), streams: Slab::new() }),
             published: AtomicI64::new(revision),
             compacted: AtomicI64::new(compact_revision),
@@ -137,20 +130,13 @@ impl WatchHub {
             assert!(revision <= hub.published.load(Ordering::Acquire), "revision {revision} has events");
             return;
         }
-        // Encoding happens outside of the lock, and not at all when nobody watches. A stream that opens in between finds
-        // its events gone from the ring and reads them from the log.
-        let watched = hub.recent().streams > 0;
-        let blocks = if watched { encode(events) } else { Vec::new() };
-        let mut recent = hub.recent();
-        for (revision, events) in blocks {
-            recent.ring.push(revision, events);
-        }
-        if !watched {
-            recent.ring.clear(revision);
-        }
-        assert_eq!(recent.ring.head(), revision, "the last event is of the newest revision");
+        // Encoding happens outside of the lock, and not at all when nobody watches.
+        let watched = hub.feed().streams() > 0;
+        let encoded = watched.then(|| encode(events));
+        let mut feed = hub.feed();
+        feed.publish(revision, encoded);
         hub.published.store(revision, Ordering::Release);
-        if recent.streams > 0 {
+        if feed.streams() > 0 {
             hub.work.notify_one();
         }
     }
@@ -159,10 +145,10 @@ impl WatchHub {
     pub fn reset(&self, revision: i64, compact_revision: i64) {
         let hub = &self.0;
         hub.compacted.fetch_max(compact_revision, Ordering::AcqRel);
-        let mut recent = hub.recent();
-        recent.ring.clear(revision);
+        let mut feed = hub.feed();
+        feed.reset(revision);
         hub.published.store(revision, Ordering::Release);
-        drop(recent);
+        drop(feed);
         hub.work.notify_one();
     }
 
@@ -175,7 +161,7 @@ impl WatchHub {
         let Counters { watchers, slow_watchers, pending_events, events_total } = &*self.0.counters;
         let gauge = |value: &AtomicI64| usize::try_from(value.load(Ordering::Relaxed)).unwrap_or(0);
         Counts {
-            streams: self.0.recent().streams,
+            streams: self.0.feed().streams(),
             watchers: gauge(watchers),
             slow_watchers: gauge(slow_watchers),
             pending_events: gauge(pending_events),
@@ -185,45 +171,26 @@ impl WatchHub {
 }
 
 impl Hub {
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        lock(&self.ring)
+    fn feed(&self) -> MutexGuard<'_, Feed> {
+        lock(&self.feed)
     }
 
     /// Opens a stream, not yet woken for anything: its place in the index, and how it is woken.
     fn open(&self) -> (usize, Arc<Wake>) {
-        let mut recent = self.recent();
-        recent.streams += 1;
+        let mut feed = self.feed();
+        let first = feed.open();
         let mut index = lock(&self.index);
-        if recent.streams == 1 {
-            // Nobody had to be woken for what was published before.
-            self.dispatched.fetch_max(recent.ring.head(), Ordering::AcqRel);
+        if let Some(head) = first {
+            self.dispatched.fetch_max(head, Ordering::AcqRel);
         }
         let wake = Arc::new(Wake::default());
         (index.streams.insert(Arc::clone(&wake)), wake)
     }
 
     fn close(&self, stream: usize) {
-        let mut recent = self.recent();
-        recent.streams -= 1;
-        if recent.streams == 0 {
-            let head = recent.ring.head();
-            recent.ring.clear(head);
-        }
+        self.feed().close();
         lock(&self.index).streams.remove(stream);
     }
-}
-
-/// Groups events by revision.
-fn encode(events: Vec<mvcc::Event>) -> Vec<(i64, Vec<Encoded>)> {
-    let mut blocks: Vec<(i64, Vec<Encoded>)> = Vec::new();
-    for event in events {
-        let encoded = Encoded::new(event.kind == mvcc::EventKind::Delete, event.kv);
-        match blocks.last_mut().filter(|(revision, _)| *revision == event.revision.main) {
-            Some((_, block)) => block.push(encoded),
-            None => blocks.push((event.revision.main, vec![encoded])),
-        }
-    }
-    blocks
 }
 
 /// A panic ends the process; until then what the lock holds is as good as it was.

@@ -1,25 +1,16 @@
-//! The queue between a stream's task and its client. It is bounded in bytes by the task, which makes no more events while
-//! the queue is above its mark, and takes no more requests while answers to earlier ones wait.
+//! The queue between a stream's task and its client, with who waits for whom. What it holds is `quorate_core::watch::Queue`.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use quorate_core::watch::Message;
+use quorate_core::watch::{Message, Queue};
 use tokio::sync::Notify;
 use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{Counters, lock};
-
-/// A stream with this much waiting gets no more events until its client has read some. Together with one chunk of events it
-/// is all that a client that does not read can hold; the events' bytes are shared by the streams they go to.
-const WAITING_BYTES_MAX: usize = 256 << 10;
-
-/// Answers to requests (created, canceled) that may wait before the next request is read.
-const WAITING_ANSWERS_MAX: usize = 1024;
 
 /// The task's end.
 pub(super) struct Outbox(Arc<Shared>);
@@ -28,17 +19,15 @@ pub(super) struct Outbox(Arc<Shared>);
 pub struct Responses(Arc<Shared>);
 
 struct Shared {
-    queue: Mutex<Queue>,
+    ends: Mutex<Ends>,
     /// Wakes the task: there is room, or the client is gone.
     drained: Notify,
     counters: Arc<Counters>,
 }
 
 #[derive(Default)]
-struct Queue {
-    messages: VecDeque<Message>,
-    bytes: usize,
-    answers: usize,
+struct Ends {
+    queue: Queue,
     /// The client is gone.
     abandoned: bool,
     /// The task has ended; the status, if not OK, is told after the messages.
@@ -47,12 +36,8 @@ struct Queue {
 }
 
 pub(super) fn outbox(counters: Arc<Counters>) -> (Outbox, Responses) {
-    let shared = Arc::new(Shared { queue: Mutex::default(), drained: Notify::new(), counters });
+    let shared = Arc::new(Shared { ends: Mutex::default(), drained: Notify::new(), counters });
     (Outbox(Arc::clone(&shared)), Responses(shared))
-}
-
-fn is_answer(message: &Message) -> bool {
-    message.head.created || message.head.canceled
 }
 
 impl Shared {
@@ -64,44 +49,34 @@ impl Shared {
 
 impl Outbox {
     pub fn push(&self, message: Message) {
-        let mut queue = lock(&self.0.queue);
-        if queue.abandoned {
+        let mut ends = lock(&self.0.ends);
+        if ends.abandoned {
             return;
         }
         self.0.count(message.events.len(), 0);
-        queue.bytes += message.charge();
-        queue.answers += usize::from(is_answer(&message));
-        queue.messages.push_back(message);
-        if let Some(reader) = queue.reader.take() {
-            drop(queue);
+        ends.queue.push(message);
+        if let Some(reader) = ends.reader.take() {
+            drop(ends);
             reader.wake();
         }
     }
 
     /// Drops the events that wait for a watcher that is no more.
     pub fn purge(&self, watch_id: i64) {
-        let mut queue = lock(&self.0.queue);
-        let Queue { messages, bytes, .. } = &mut *queue;
-        messages.retain(|message| {
-            let keep = is_answer(message) || message.head.watch_id != watch_id;
-            if !keep {
-                *bytes -= message.charge();
-                self.0.count(0, message.events.len());
-            }
-            keep
-        });
+        let dropped = lock(&self.0.ends).queue.purge(watch_id);
+        self.0.count(0, dropped);
     }
 
     pub fn has_room(&self) -> bool {
-        lock(&self.0.queue).bytes < WAITING_BYTES_MAX
+        lock(&self.0.ends).queue.has_room()
     }
 
     pub fn takes_requests(&self) -> bool {
-        lock(&self.0.queue).answers < WAITING_ANSWERS_MAX
+        lock(&self.0.ends).queue.takes_requests()
     }
 
     pub fn is_abandoned(&self) -> bool {
-        lock(&self.0.queue).abandoned
+        lock(&self.0.ends).abandoned
     }
 
     /// Returns when the client has read something since the last call, or is gone.
@@ -111,9 +86,9 @@ impl Outbox {
 
     /// The stream is over; `None` is a clean end.
     pub fn end(&self, status: Option<Status>) {
-        let mut queue = lock(&self.0.queue);
-        queue.ended.get_or_insert(status);
-        if let Some(reader) = queue.reader.take() {
+        let mut ends = lock(&self.0.ends);
+        ends.ended.get_or_insert(status);
+        if let Some(reader) = ends.reader.take() {
             reader.wake();
         }
     }
@@ -129,14 +104,12 @@ impl Stream for Responses {
     type Item = Result<Message, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut queue = lock(&self.0.queue);
-        if let Some(message) = queue.messages.pop_front() {
-            let (had_room, took_requests) = (queue.bytes < WAITING_BYTES_MAX, queue.answers < WAITING_ANSWERS_MAX);
-            queue.bytes -= message.charge();
-            queue.answers -= usize::from(is_answer(&message));
-            let room = !had_room && queue.bytes < WAITING_BYTES_MAX;
-            let requests = !took_requests && queue.answers < WAITING_ANSWERS_MAX;
-            drop(queue);
+        let mut ends = lock(&self.0.ends);
+        let (had_room, took_requests) = (ends.queue.has_room(), ends.queue.takes_requests());
+        if let Some(message) = ends.queue.pop() {
+            let room = !had_room && ends.queue.has_room();
+            let requests = !took_requests && ends.queue.takes_requests();
+            drop(ends);
             self.0.count(0, message.events.len());
             self.0.counters.events_total.fetch_add(message.events.len() as u64, Ordering::Relaxed);
             if room || requests {
@@ -144,10 +117,10 @@ impl Stream for Responses {
             }
             return Poll::Ready(Some(Ok(message)));
         }
-        match &mut queue.ended {
+        match &mut ends.ended {
             Some(status) => Poll::Ready(status.take().map(Err)),
             None => {
-                queue.reader = Some(context.waker().clone());
+                ends.reader = Some(context.waker().clone());
                 Poll::Pending
             }
         }
@@ -156,11 +129,11 @@ impl Stream for Responses {
 
 impl Drop for Responses {
     fn drop(&mut self) {
-        let mut queue = lock(&self.0.queue);
-        queue.abandoned = true;
-        let dropped = std::mem::take(&mut queue.messages);
-        self.0.count(0, dropped.iter().map(|message| message.events.len()).sum());
-        drop(queue);
+        let mut ends = lock(&self.0.ends);
+        ends.abandoned = true;
+        let dropped = ends.queue.clear();
+        self.0.count(0, dropped);
+        drop(ends);
         self.0.drained.notify_one();
     }
 }

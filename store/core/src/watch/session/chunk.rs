@@ -2,20 +2,19 @@
 //! values that watchers asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_api::Error;
 use quorate_api::etcdserverpb as pb;
-use quorate_core::mvcc::{self, EventLimits, Revision};
-use quorate_core::watch::{
-    Block, Delivery, Encoded, MESSAGE_REVISIONS_MAX, Message, Picked, Removed, Stream, fragments,
-};
 
-use super::{Hub, Source, encode};
+use super::Port;
+use crate::mvcc::{self, EventLimits, Revision};
+use crate::watch::event::{Block, Encoded};
+use crate::watch::feed::encode;
+use crate::watch::message::{Message, Picked, fragments};
+use crate::watch::stream::{Delivery, MESSAGE_REVISIONS_MAX, Removed, Stream};
 
-/// Revisions taken out of the ring at once. A stream's task handles requests of its client between two chunks.
+/// Revisions taken out of the ring at once. A stream's requests are handled between two chunks.
 const RING_REVISIONS_MAX: usize = 256;
 
 /// Event bytes after which a chunk ends: what one message may grow to when a client is behind.
@@ -34,14 +33,14 @@ pub(super) struct CaughtUp {
 }
 
 /// Delivers the next chunk of the ring to the live watchers.
-pub(super) fn live<S: Source>(hub: &Hub, source: &S, stream: &mut Stream) -> Result<Vec<Message>, Error> {
+pub(super) fn live<P: Port>(port: &P, stream: &mut Stream) -> Result<Vec<Message>, P::Error> {
     let Some((from, to)) = stream.live() else { return Ok(Vec::new()) };
-    let blocks = hub.recent().ring.range(from, to, RING_REVISIONS_MAX, CHUNK_BYTES_MAX);
+    let blocks = port.ring(|ring| ring.range(from, to, RING_REVISIONS_MAX, CHUNK_BYTES_MAX));
     match blocks {
         Some(blocks) => {
             assert!(!blocks.is_empty(), "revision {from} was dispatched, so it was published");
             let deliveries = stream.deliver_live(&blocks).deliveries;
-            messages(hub, source, stream, &blocks, deliveries)
+            messages(port, stream, &blocks, deliveries)
         }
         None => {
             stream.fall_behind();
@@ -51,50 +50,44 @@ pub(super) fn live<S: Source>(hub: &Hub, source: &S, stream: &mut Stream) -> Res
 }
 
 /// Delivers the next chunk of the ring to the lagging watchers; `None` when the ring does not reach back to them.
-pub(super) fn lagging<S: Source>(hub: &Hub, source: &S, stream: &mut Stream) -> Result<Option<Vec<Message>>, Error> {
+pub(super) fn lagging<P: Port>(port: &P, stream: &mut Stream) -> Result<Option<Vec<Message>>, P::Error> {
     let Some(from) = stream.lagging() else { return Ok(Some(Vec::new())) };
-    let (blocks, head) = {
-        let recent = hub.recent();
-        let head = recent.ring.head();
-        (recent.ring.range(from, head, RING_REVISIONS_MAX, CHUNK_BYTES_MAX), head)
-    };
+    let (blocks, head) = port.ring(|ring| {
+        let head = ring.head();
+        (ring.range(from, head, RING_REVISIONS_MAX, CHUNK_BYTES_MAX), head)
+    });
     let Some(blocks) = blocks else { return Ok(None) };
     let through = blocks.last().map_or(head, |block| block.revision);
     let deliveries = stream.deliver_lagging(&blocks, through, head).deliveries;
-    messages(hub, source, stream, &blocks, deliveries).map(Some)
+    messages(port, stream, &blocks, deliveries).map(Some)
 }
 
-/// Reads the next chunk of the log for the lagging watchers. Blocks on the disk.
-pub(super) fn catch_up<S: Source>(hub: &Hub, source: &S, stream: &mut Stream) -> Result<CaughtUp, Error> {
-    let (view, state) = source.view()?;
+/// Reads the next chunk of the log for the lagging watchers.
+pub(super) fn catch_up<P: Port>(port: &P, stream: &mut Stream) -> Result<CaughtUp, P::Error> {
+    let (view, state) = port.view()?;
     // What is in the rows and not yet published waits: a header shows no revision that the cursor cannot reach.
-    let published = hub.published.load(Ordering::Acquire).min(state.revision);
+    let published = port.published().min(state.revision);
     let compacted = state.compact_revision;
     let mut caught_up = CaughtUp { removed: stream.cancel_compacted(compacted), compacted, ..CaughtUp::default() };
     let Some(from) = stream.lagging().filter(|from| *from <= published) else { return Ok(caught_up) };
     let to = published.min(from + LOG_REVISIONS_MAX - 1);
     let limits = EventLimits { events_max: MESSAGE_REVISIONS_MAX, bytes_max: CHUNK_BYTES_MAX };
     let mut wanted = |key: &[u8]| stream.lagging_wants(key);
-    let read = mvcc::events_where(&view, Revision::new(from, 0), to, limits, &mut wanted).map_err(failed)?;
+    let read = mvcc::events_where(&view, Revision::new(from, 0), to, limits, &mut wanted)?;
     let block = |(revision, events): (i64, Vec<Encoded>)| Arc::new(Block { revision, events: events.into() });
     let blocks: Vec<Arc<Block>> = encode(read.events).into_iter().map(block).collect();
     let deliveries = stream.deliver_lagging(&blocks, read.next_main - 1, published).deliveries;
-    caught_up.messages = messages(hub, source, stream, &blocks, deliveries)?;
+    caught_up.messages = messages(port, stream, &blocks, deliveries)?;
     Ok(caught_up)
 }
 
-fn failed(error: mvcc::Error) -> Error {
-    error.for_client().unwrap_or_else(|| Error::Unmapped(error.to_string()))
-}
-
-fn messages<S: Source>(
-    hub: &Hub,
-    source: &S,
+fn messages<P: Port>(
+    port: &P,
     stream: &mut Stream,
     blocks: &[Arc<Block>],
     deliveries: Vec<Delivery>,
-) -> Result<Vec<Message>, Error> {
-    let mut previous = Previous { source, view: None, compacted: hub.compacted.load(Ordering::Acquire) };
+) -> Result<Vec<Message>, P::Error> {
+    let mut previous = Previous { port, view: None, compacted: port.compacted() };
     let mut made = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         let Delivery { watch_id, prev_kv, fragment, revision, events } = delivery;
@@ -105,10 +98,10 @@ fn messages<S: Source>(
             let previous = if prev_kv { previous.of(block.revision, event)? } else { None };
             picked.push(Picked { body: event.body().clone(), previous });
         }
-        let header = Some(source.header(stream.stamp(revision)));
+        let header = Some(port.header(stream.stamp(revision)));
         let message = Message { head: pb::WatchResponse { header, watch_id, ..Default::default() }, events: picked };
         if fragment {
-            made.extend(fragments(message, hub.settings.fragment_bytes));
+            made.extend(fragments(message, port.fragment_bytes()));
         } else {
             made.push(message);
         }
@@ -117,16 +110,16 @@ fn messages<S: Source>(
 }
 
 /// Looks up what keys held before a revision, with one view for all events of a chunk, made when it is first needed.
-struct Previous<'a, S: Source> {
-    source: &'a S,
-    view: Option<(S::View, mvcc::State)>,
+struct Previous<'a, P: Port> {
+    port: &'a P,
+    view: Option<(P::View, mvcc::State)>,
     compacted: i64,
 }
 
-impl<S: Source> Previous<'_, S> {
+impl<P: Port> Previous<'_, P> {
     /// The key's row at the revision before that of the event: never an earlier change of the same revision, and nothing
     /// when that revision is compacted by now, whether its rows are still there or not.
-    fn of(&mut self, revision: i64, event: &Encoded) -> Result<Option<Bytes>, Error> {
+    fn of(&mut self, revision: i64, event: &Encoded) -> Result<Option<Bytes>, P::Error> {
         let before = revision - 1;
         if event.is_create() || before < self.compacted {
             return Ok(None);
@@ -136,12 +129,12 @@ impl<S: Source> Previous<'_, S> {
         }
         let (view, state) = match &mut self.view {
             Some(view) => view,
-            none => none.insert(self.source.view()?),
+            none => none.insert(self.port.view()?),
         };
         if before < state.compact_revision {
             return Ok(None);
         }
-        let row = mvcc::value_at(view, event.key(), before).map_err(failed)?;
+        let row = mvcc::value_at(view, event.key(), before)?;
         let row = row.map(|kv| Bytes::from(kv.encode_to_vec()));
         event.keep_previous(&row);
         Ok(row)
