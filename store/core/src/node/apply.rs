@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 
 use super::{Effect, Node};
 use crate::log::{ConfState, Entry, EntryKind, Index};
-use crate::replica;
+use crate::replica::{self, Departure, Role};
 
 /// Entries handed over at once; what is more waits for `Applied`, so that reads and answers are not held up by a long replay.
 const ENTRIES_PER_TURN_MAX: usize = 1_024;
+/// So many election timeouts a leader holds the removal of *others* back for those that stay to hear of it. Nothing is lost without:
+/// it only helps should this leader die for good at this very moment.
+const HOLD_ELECTION_TIMEOUTS: u64 = 2;
 
 /// Invariant: applied ≤ handed ≤ the last entry of `committed`, all contiguous.
 #[derive(Debug)]
@@ -17,11 +20,13 @@ pub(super) struct Pipeline {
     applied: Index,
     /// The membership change that is being applied.
     barrier: Option<Entry>,
+    /// The change that is held back (`Node::may_depart`), and the tick since which it is.
+    held: Option<(Index, u64)>,
 }
 
 impl Pipeline {
     pub fn new(applied: Index) -> Pipeline {
-        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None }
+        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None, held: None }
     }
 
     pub fn applied(&self) -> Index {
@@ -34,6 +39,12 @@ impl Pipeline {
             assert_eq!(entry.index, last + 1, "committed entries come in order, each once");
             self.committed.push_back(entry);
         }
+    }
+
+    /// The membership change that is next.
+    fn next_change(&self) -> Option<&Entry> {
+        let idle = self.handed == self.applied && self.barrier.is_none();
+        self.committed.front().filter(|entry| idle && entry.kind == EntryKind::Membership)
     }
 
     /// A snapshot replaced the state.
@@ -58,12 +69,58 @@ impl Node {
             let entries: Vec<Entry> = apply.committed.drain(..count).collect();
             apply.handed = entries.last().expect("count > 0").index;
             effects.push(Effect::Apply(entries));
-        } else if let Some(entry) = apply.committed.pop_front() {
+        } else if self.may_apply_change()
+            && let apply = &mut self.apply
+            && let Some(entry) = apply.committed.pop_front()
+        {
+            apply.held = None;
             apply.handed = entry.index;
             apply.barrier = Some(entry.clone());
             let payload = replica::change_payload(&entry.data).expect("raft read this change when it was proposed");
             effects.push(Effect::ApplyChange { entry, payload });
         }
+    }
+
+    /// Tells those that leave by the next change, once they may know. Returns whether raft has more to say.
+    pub(super) fn tell_departure(&mut self) -> bool {
+        let Some(departure) = self.next_departure() else { return false };
+        if self.replica.role() != Role::Leader || self.replica.tells(departure.index) || self.persists.change_commits()
+        {
+            return false;
+        }
+        let since = match self.apply.held {
+            Some((index, since)) if index == departure.index => since,
+            _ => self.ticks,
+        };
+        self.apply.held = Some((departure.index, since));
+        let patience = HOLD_ELECTION_TIMEOUTS * self.replica.election_ticks() as u64;
+        let overdue = self.ticks >= since + patience && !departure.leaving.contains(&self.replica.id());
+        if !overdue && !self.replica.is_known(&departure) {
+            return false;
+        }
+        self.replica.tell(departure.index);
+        true
+    }
+
+    fn next_departure(&self) -> Option<Departure> {
+        self.apply.next_change().and_then(|entry| self.replica.departure(entry))
+    }
+
+    /// A change is applied when its commit is durable, and one that takes voters away (`replica/departure.rs`)
+    /// - by a leader when it has told those that leave;
+    /// - by a member that leaves when a leader told it.
+    ///
+    /// That may never come: when a majority of those that stay is dead, or they applied the change and do not talk to this member
+    /// any more. It keeps voting then, without ever leading again; it ends when a peer refuses it as removed, or by hand.
+    fn may_apply_change(&self) -> bool {
+        if self.persists.change_commits() {
+            return false;
+        }
+        let Some(departure) = self.next_departure() else { return true };
+        if self.replica.role() == Role::Leader {
+            return self.replica.tells(departure.index);
+        }
+        !departure.leaving.contains(&self.replica.id()) || self.replica.heard_commit() >= departure.index
     }
 
     pub(super) fn applied(&mut self, index: Index) {

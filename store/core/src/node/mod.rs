@@ -4,6 +4,7 @@
 //! The order that it guarantees:
 //! - a message that promises something (a vote, an append answer) leaves after what it promises is durable;
 //! - an entry is applied after it is committed, in order, once; a membership change is applied alone, with everything before it;
+//! - a member goes only when those that stay know that it may;
 //! - a proposal is handed to raft at most once; one that was not handed over stays at the head of its queue;
 //! - a read is answered at an index that was confirmed by a round that began after the read arrived.
 
@@ -228,11 +229,16 @@ impl Node {
 
     /// Turns everything that raft has ready into effects.
     fn pump(&mut self, effects: &mut Vec<Effect>) {
-        while self.replica.has_output() {
-            let output = self.replica.output();
-            self.take_reads(output.reads, effects);
-            self.take_persist(output.messages, output.persist, effects);
-            self.apply.push(output.committed);
+        loop {
+            while self.replica.has_output() {
+                let output = self.replica.output();
+                self.take_reads(output.reads, effects);
+                self.take_persist(output.messages, output.persist, effects);
+                self.apply.push(output.committed);
+            }
+            if !self.tell_departure() {
+                break;
+            }
         }
         if self.replica.snapshot_wanted() && !self.snapshot_asked {
             self.snapshot_asked = true;

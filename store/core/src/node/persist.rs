@@ -11,7 +11,9 @@ use crate::replica::{Message, Persist};
 struct Waiting {
     number: u64,
     durable: bool,
-    term_moved: bool,
+    /// What it says must be durable before anything that leaves later: a term, or the commit of a membership change.
+    is_fence: bool,
+    change_committed: bool,
     snapshot: Option<Index>,
     messages: Vec<Message>,
 }
@@ -27,9 +29,13 @@ impl Order {
         self.waiting.iter().filter(|waiting| !waiting.durable).count()
     }
 
-    /// Whether a term or vote was handed out and is not durable yet.
-    fn term_moves(&self) -> bool {
-        self.waiting.iter().any(|waiting| waiting.term_moved)
+    fn is_fenced(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.is_fence)
+    }
+
+    /// Whether the commit of a membership change is not durable yet.
+    pub fn change_commits(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.change_committed)
     }
 }
 
@@ -37,13 +43,26 @@ impl Node {
     /// Raft lets a leader send at once, while its own disk works. Not so before its term is durable: a sole voter leads in the very
     /// step that raises its term, and its appends to a learner would leave before that; after a crash two different entries could
     /// share index and term. So messages wait for the sync as long as a term does.
+    ///
+    /// They also wait for the commit of a membership change: whoever leaves by it goes when it hears of the commit, and a power cut
+    /// must not make those forget it that stay.
     pub(super) fn take_persist(&mut self, messages: Vec<Message>, mut persist: Persist, effects: &mut Vec<Effect>) {
-        if persist.term_moved || self.persists.term_moves() {
+        let is_fence = persist.term_moved || persist.change_committed;
+        if is_fence || self.persists.is_fenced() {
             persist.messages_after.extend(messages);
         } else {
             effects.extend(messages.into_iter().map(Effect::Send));
         }
-        let Persist { number, hard_state, entries, snapshot, messages_after, must_sync, term_moved } = persist;
+        let Persist {
+            number,
+            hard_state,
+            entries,
+            snapshot,
+            messages_after,
+            must_sync,
+            term_moved: _,
+            change_committed,
+        } = persist;
         assert!(
             self.persists.waiting.back().is_none_or(|last| last.number < number),
             "persist {number} is not the next"
@@ -52,7 +71,8 @@ impl Node {
             number,
             // What changes the commit index alone owes no sync: the log itself tells it again.
             durable: !must_sync,
-            term_moved,
+            is_fence,
+            change_committed,
             snapshot: snapshot.as_ref().map(|meta| meta.index),
             messages: messages_after,
         });

@@ -2,6 +2,9 @@
 //! lose what was not synced, and a cluster of one grows to three. What every run checks: applied logs agree, nothing acknowledged
 //! is lost, confirmed reads are not stale, and once the faults end everything proposed gets done.
 
+mod departure;
+mod hand;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +47,20 @@ struct Disk {
     boot: u64,
 }
 
+impl Disk {
+    fn founded(founders: &[MemberId]) -> Disk {
+        let entry = |(index, id): (Index, &MemberId)| {
+            let change = Change::AddVoter(member(*id));
+            let proposed = Proposed { id: CommandId::default(), change, expected_index: None, learners_max: 0 };
+            let data = founding_entry_data(&proposed.change, proposed.encode());
+            Entry { index, term: 1, kind: EntryKind::Membership, data }
+        };
+        let log: Vec<Entry> = (1..).zip(founders).map(entry).collect();
+        let hard_state = HardState { term: 1, vote: 0, commit: log.len() as u64 };
+        Disk { hard_state, log: Arc::new(Mutex::new(log)), ..Disk::default() }
+    }
+}
+
 struct Reader(Arc<Mutex<Vec<Entry>>>);
 
 impl LogReader for Reader {
@@ -83,7 +100,8 @@ struct World {
 
 struct Cluster {
     hosts: BTreeMap<MemberId, Host>,
-    network: Vec<(MemberId, Event)>,
+    /// Sender, receiver, what arrives.
+    network: Vec<(MemberId, MemberId, Event)>,
     world: World,
     chance: Chance,
     seed: u64,
@@ -137,20 +155,14 @@ impl Host {
 
 impl Cluster {
     fn found(seed: u64) -> Cluster {
+        Cluster::with(seed, &[1], 3)
+    }
+
+    /// Members 1 to `last`, of which the founders vote and the others are fresh.
+    fn with(seed: u64, founders: &[MemberId], last: MemberId) -> Cluster {
         let mut hosts = BTreeMap::new();
-        for id in 1..=3 {
-            let mut disk = Disk::default();
-            if id == 1 {
-                let proposed = Proposed {
-                    id: CommandId::default(),
-                    change: Change::AddVoter(member(1)),
-                    expected_index: None,
-                    learners_max: 0,
-                };
-                let data = founding_entry_data(&proposed.change, proposed.encode());
-                disk.log.lock().unwrap().push(Entry { index: 1, term: 1, kind: EntryKind::Membership, data });
-                disk.hard_state = HardState { term: 1, vote: 0, commit: 1 };
-            }
+        for id in 1..=last {
+            let disk = if founders.contains(&id) { Disk::founded(founders) } else { Disk::default() };
             let mut host = Host {
                 disk,
                 node: None,
@@ -179,12 +191,12 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         let Some(effect) = host.effects.pop_front() else { return };
         match effect {
-            Effect::Send(message) => self.network.push((message.to(), Event::Message(message))),
+            Effect::Send(message) => self.network.push((id, message.to(), Event::Message(message))),
             Effect::Forward { to, sequence, term, proposals } => {
                 let boot = host.disk.boot;
-                self.network.push((to, Event::Forwarded { from: id, boot, sequence, term, proposals }));
+                self.network.push((id, to, Event::Forwarded { from: id, boot, sequence, term, proposals }));
             }
-            Effect::Refuse { to, proposals } => self.network.push((to, Event::Refused { proposals })),
+            Effect::Refuse { to, proposals } => self.network.push((id, to, Event::Refused { proposals })),
             Effect::Persist { number, hard_state, entries, snapshot } => {
                 assert!(snapshot.is_none(), "nothing cuts the log here");
                 host.persist(hard_state, entries);
@@ -262,7 +274,7 @@ impl Cluster {
             return;
         }
         let at = if faults { self.chance.below(self.network.len()) } else { 0 };
-        let (to, event) = if faults { self.network.swap_remove(at) } else { self.network.remove(at) };
+        let (_, to, event) = if faults { self.network.swap_remove(at) } else { self.network.remove(at) };
         if !(faults && self.chance.one_in(20)) {
             self.turn(to, Some(event));
         }

@@ -3,9 +3,13 @@
 //! Follows the Raft thesis (pre-vote 9.6, leadership transfer 3.10, ReadIndex 6.4, writing to the leader's disk in parallel 10.2.1).
 
 mod convert;
+mod departure;
 mod message;
 mod store;
+#[cfg(test)]
+mod tests;
 
+pub use departure::Departure;
 pub use message::{DecodeError, Message};
 pub use store::{LogReadError, LogReader};
 
@@ -88,10 +92,12 @@ pub struct Persist {
     pub entries: Vec<Entry>,
     pub snapshot: Option<SnapshotMeta>,
     pub messages_after: Vec<Message>,
-    /// False when nothing but the commit index changed: no sync is owed for it.
+    /// False when nothing but the commit index changed: no sync is owed for it, unless it passed a membership change.
     pub must_sync: bool,
     /// The term or the vote changed.
     pub term_moved: bool,
+    /// The commit index passed a membership change.
+    pub change_committed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +121,9 @@ pub struct Replica {
     timing: Timing,
     /// Commit index at start: until it is applied, ticks do not run, because raft's configuration is the one at `applied`.
     replay_until: Index,
+    /// Changes up to here are told to those that leave by them (`departure`).
+    told: Index,
+    heard_commit: Index,
 }
 
 impl Replica {
@@ -147,7 +156,8 @@ impl Replica {
         let store = LogStore::new(hard_state, conf_state, truncated, last_index, reader);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, store, &logger).expect("the configuration above is valid");
-        let mut replica = Replica { node, rng: seed | 1, timing, replay_until: hard_state.commit };
+        let mut replica =
+            Replica { node, rng: seed | 1, timing, replay_until: hard_state.commit, told: 0, heard_commit: 0 };
         replica.draw_election_timeout();
         // Like etcd, a starting member waits for one more tick than the drawn surplus instead of a whole timeout: a live leader
         // is heard of within one heartbeat.
@@ -195,6 +205,10 @@ impl Replica {
         raft.prs().is_singleton() && raft.promotable()
     }
 
+    pub fn election_ticks(&self) -> usize {
+        self.timing.election_ticks
+    }
+
     pub fn transferring_to(&self) -> Option<MemberId> {
         self.node.raft.lead_transferee
     }
@@ -218,6 +232,9 @@ impl Replica {
             // Replaying: the configuration in force is not known before the committed tail is applied.
             let applied = self.node.raft.raft_log.applied;
             if applied < self.replay_until || self.commit() - applied > CAMPAIGN_GAP_ENTRIES_MAX {
+                // It must not campaign, but its word for a leader that is gone runs out: others may need its vote.
+                let elapsed = &mut self.node.raft.election_elapsed;
+                *elapsed = (*elapsed + 1).min(self.timing.election_ticks);
                 return;
             }
             let log = &self.node.raft.raft_log;
@@ -241,6 +258,7 @@ impl Replica {
         if message.get_msg_type() == MessageType::MsgTimeoutNow && gap > CAMPAIGN_GAP_ENTRIES_MAX {
             return;
         }
+        self.hear_commit(message.get_msg_type(), message.term, message.commit);
         // Errors say that the message was local, from a peer that is not in the configuration, or a dropped proposal, which
         // never comes by message here.
         let _ = self.node.step(message);
@@ -336,14 +354,7 @@ impl Replica {
         let change = convert::decode_change(&entry.data).expect("the state machine decoded and accepted it before");
         let state =
             self.node.apply_conf_change(&change.raft).expect("membership allows only changes that raft can make");
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
-            // Raft 0.7 goes on leading after its own removal, and panics when the next sync or append answer makes it look for its
-            // own progress (found by the simulator). The commit of the removal is on its way to the others already.
-            let term = raft.term;
-            raft.become_follower(term, raft::INVALID_ID);
-            self.overwrite_election_timeout();
-        }
+        self.depart();
         convert::conf_state(&state)
     }
 
@@ -355,8 +366,10 @@ impl Replica {
     /// Takes what raft wants done. Entries are readable by raft from here on, durable only after `persisted`.
     pub fn output(&mut self) -> Output {
         let mut ready = self.node.ready();
-        let messages = convert::messages(ready.take_messages());
-        let messages_after = convert::messages(ready.take_persisted_messages());
+        let (mut messages, mut messages_after) = (ready.take_messages(), ready.take_persisted_messages());
+        self.withhold(&mut messages);
+        self.withhold(&mut messages_after);
+        let (messages, messages_after) = (convert::messages(messages), convert::messages(messages_after));
         let hard_state = ready.hs().map(convert::hard_state);
         let stored = self.node.raft.raft_log.store.hard_state();
         let term_moved = hard_state.is_some_and(|now| now.term != stored.term || now.vote != stored.vote);
@@ -369,17 +382,20 @@ impl Replica {
             .map(|state| ReadReady { context: state.request_ctx, index: state.index })
             .collect();
         let number = ready.number();
-        let must_sync = ready.must_sync();
         if let Some(meta) = &snapshot {
             self.node.mut_store().install(meta.clone());
         }
         self.node.mut_store().append(&entries);
+        let commits = |now: HardState| self.node.raft.raft_log.store.has_change_in(stored.commit, now.commit);
+        let change_committed = hard_state.is_some_and(commits);
+        let must_sync = ready.must_sync() || change_committed;
         if let Some(now) = hard_state {
             self.node.mut_store().set_hard_state(now);
         }
         self.node.advance_append_async(ready);
         self.overwrite_election_timeout();
-        let persist = Persist { number, hard_state, entries, snapshot, messages_after, must_sync, term_moved };
+        let persist =
+            Persist { number, hard_state, entries, snapshot, messages_after, must_sync, term_moved, change_committed };
         Output { messages, persist, committed, reads }
     }
 

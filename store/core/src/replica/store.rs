@@ -1,16 +1,18 @@
 //! The log as raft reads it: recent entries in memory, older ones through a reader over the WAL (never a second copy of the log).
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::convert;
-use crate::log::{ConfState, Entry, HardState, Index, SnapshotMeta, Term};
+use crate::log::{ConfState, Entry, EntryKind, HardState, Index, SnapshotMeta, Term};
 
 /// Entries held in memory; older ones are read from the WAL.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// At start the log's uncommitted tail is read in pieces of this size.
+const TAIL_BYTES: u64 = 16 << 20;
 
 /// The log could not be read. The member stops: raft cannot go on without its log.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +48,13 @@ pub(super) struct LogStore {
     reader: Box<dyn LogReader>,
     snapshot: Option<SnapshotMeta>,
     snapshot_wanted: Cell<bool>,
+    /// Membership changes in the log above what is applied; at start above what is committed.
+    changes: BTreeSet<Index>,
 }
 
 impl LogStore {
+    /// # Panics
+    /// When the uncommitted tail of the log cannot be read; raft could not go on either.
     pub fn new(
         hard_state: HardState,
         conf_state: ConfState,
@@ -56,7 +62,9 @@ impl LogStore {
         last_index: Index,
         reader: Box<dyn LogReader>,
     ) -> LogStore {
+        let changes = changes_in(&*reader, hard_state.commit + 1, last_index + 1);
         LogStore {
+            changes: changes.unwrap_or_else(|error| panic!("the log was read when it was opened: {error}")),
             hard_state,
             conf_state,
             truncated,
@@ -78,6 +86,24 @@ impl LogStore {
         self.hard_state = hard_state;
     }
 
+    /// The first membership change above `index` that is not applied.
+    pub fn first_change_above(&self, index: Index) -> Option<Index> {
+        self.changes.range(index + 1..).next().copied()
+    }
+
+    /// Whether a membership change lies above `low`, up to `high`.
+    pub fn has_change_in(&self, low: Index, high: Index) -> bool {
+        self.first_change_above(low).is_some_and(|index| index <= high)
+    }
+
+    /// The entry of a change that is not applied; `None` when the log cannot be read, which raft finds out itself.
+    pub fn change_at(&self, index: Index) -> Option<Entry> {
+        match self.memory_at(index) {
+            Some(entry) => Some(convert::entry(entry.clone())),
+            None => self.reader.entries(index, index + 1, u64::MAX).ok()?.pop(),
+        }
+    }
+
     pub fn snapshot_wanted(&self) -> bool {
         self.snapshot_wanted.get()
     }
@@ -92,6 +118,7 @@ impl LogStore {
         let Some(first) = entries.first() else { return };
         assert!(first.index <= self.last_index + 1, "entry {} leaves a gap after {}", first.index, self.last_index);
         assert!(first.index > self.truncated.0, "entry {} is below the cut {}", first.index, self.truncated.0);
+        self.changes.split_off(&first.index);
         while self.memory.back().is_some_and(|entry| entry.index >= first.index) {
             let dropped = self.memory.pop_back().expect("it has a back");
             self.memory_bytes -= dropped.data.len();
@@ -99,12 +126,18 @@ impl LogStore {
         for entry in entries {
             self.memory_bytes += entry.data.len();
             self.memory.push_back(convert::raft_entry(entry));
+            if entry.kind == EntryKind::Membership {
+                self.changes.insert(entry.index);
+            }
         }
         self.last_index = entries.last().expect("it has a first").index;
     }
 
     /// Lets go of entries up to `applied` while memory is over its bound.
     pub fn release(&mut self, applied: Index) {
+        while self.changes.first().is_some_and(|index| *index <= applied) {
+            self.changes.pop_first();
+        }
         while self.memory_bytes > MEMORY_BYTES_MAX && self.memory.front().is_some_and(|entry| entry.index <= applied) {
             let dropped = self.memory.pop_front().expect("it has a front");
             self.memory_bytes -= dropped.data.len();
@@ -128,6 +161,7 @@ impl LogStore {
 
     /// Starts the log anew after a snapshot.
     pub fn install(&mut self, meta: SnapshotMeta) {
+        self.changes.clear();
         self.memory.clear();
         self.memory_bytes = 0;
         self.truncated = (meta.index, meta.term);
@@ -160,6 +194,21 @@ impl LogStore {
             None => self.reader.term(index).map_err(other),
         }
     }
+}
+
+/// The membership changes among entries `low..high`.
+fn changes_in(reader: &dyn LogReader, low: Index, high: Index) -> Result<BTreeSet<Index>, LogReadError> {
+    let mut found = BTreeSet::new();
+    let mut next = low;
+    while next < high {
+        let entries = reader.entries(next, high, TAIL_BYTES)?;
+        let Some(last) = entries.last() else {
+            return Err(LogReadError { low: next, high, reason: "nothing was read".to_owned() });
+        };
+        next = last.index + 1;
+        found.extend(entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(|entry| entry.index));
+    }
+    Ok(found)
 }
 
 fn other(error: LogReadError) -> StorageError {

@@ -149,6 +149,10 @@ async fn read_frames(
                 continue;
             }
             Frame::Ping { sent } => {
+                if peers.local().membership.load().is_removed(hello.from) {
+                    // It may not have heard of it; when it calls again, the handshake says so.
+                    return Err(handshake::Error::Refused(handshake::Refusal::Removed(hello.from).to_string()));
+                }
                 writer.write_u64(sent).await?;
                 writer.flush().await?;
                 continue;

@@ -1,0 +1,189 @@
+//! Traps of the raft crate, drawn by hand: what the simulator found by seeds stays found without its luck.
+
+use super::*;
+use crate::command::CommandId;
+use crate::membership::Proposed;
+
+/// The log of these tests fits into memory, so nothing is ever read.
+struct NoReader;
+
+impl LogReader for NoReader {
+    fn entries(&self, low: Index, high: Index, _: u64) -> Result<Vec<Entry>, LogReadError> {
+        Err(LogReadError { low, high, reason: "not there".to_owned() })
+    }
+
+    fn term(&self, index: Index) -> Result<Term, LogReadError> {
+        Err(LogReadError { low: index, high: index + 1, reason: "not there".to_owned() })
+    }
+}
+
+fn start(id: MemberId) -> Replica {
+    let start = Start {
+        id,
+        hard_state: HardState { term: 1, vote: 0, commit: 2 },
+        conf_state: ConfState { voters: vec![1, 2], ..Default::default() },
+        applied: 2,
+        truncated: (2, 1),
+        last_index: 2,
+        seed: 7,
+        timing: Timing { election_ticks: 10, pre_vote: true },
+    };
+    Replica::new(start, Box::new(NoReader))
+}
+
+/// A message as the other of the two sends it.
+fn message(kind: MessageType, from: MemberId, term: Term) -> raft::eraftpb::Message {
+    let mut message = raft::eraftpb::Message::default();
+    message.set_msg_type(kind);
+    (message.from, message.to, message.term) = (from, 3 - from, term);
+    message
+}
+
+fn step(replica: &mut Replica, message: raft::eraftpb::Message) {
+    replica.step(Message::from_raft(message));
+}
+
+/// Takes all output; returns the number of the last persist, the committed entries, and nothing of the messages.
+fn drain(replica: &mut Replica) -> (u64, Vec<Entry>) {
+    let (mut number, mut committed) = (0, Vec::new());
+    while replica.has_output() {
+        let output = replica.output();
+        number = output.persist.number;
+        committed.extend(output.committed);
+    }
+    (number, committed)
+}
+
+fn acknowledge(replica: &mut Replica, index: Index) {
+    let mut answer = message(MessageType::MsgAppendResponse, 2, replica.term());
+    answer.index = index;
+    step(replica, answer);
+}
+
+fn removal(id: MemberId) -> Proposed {
+    Proposed { id: CommandId::default(), change: Change::Remove(id), expected_index: None, learners_max: 0 }
+}
+
+/// Member 1 leads member 2, everything is committed and applied.
+fn leader() -> Replica {
+    let mut replica = start(1);
+    while replica.role() == Role::Follower {
+        replica.tick();
+    }
+    drain(&mut replica);
+    step(&mut replica, message(MessageType::MsgRequestPreVoteResponse, 2, 2));
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    step(&mut replica, message(MessageType::MsgRequestVoteResponse, 2, 2));
+    assert_eq!(replica.role(), Role::Leader);
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    acknowledge(&mut replica, 3);
+    let (_, committed) = drain(&mut replica);
+    assert_eq!(committed.len(), 1, "its first entry");
+    replica.applied(3);
+    replica
+}
+
+/// The leader has applied its own removal at 4, while its disk still works on entry 5, which the other has.
+fn removed_leader() -> (Replica, u64) {
+    let mut replica = leader();
+    let proposed = removal(1);
+    replica.propose_change(&proposed.change, proposed.encode()).unwrap();
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    replica.propose(bytes::Bytes::from_static(b"after it")).unwrap();
+    let (after, _) = drain(&mut replica);
+    acknowledge(&mut replica, 4);
+    let (_, committed) = drain(&mut replica);
+    let conf_state = replica.apply_change(&committed[0]);
+    assert_eq!(conf_state.voters, [2]);
+    replica.applied(4);
+    assert_eq!(replica.role(), Role::Follower, "it steps down at once");
+    (replica, after)
+}
+
+#[test]
+fn a_removed_leader_survives_the_sync_of_what_it_proposed_after_its_removal() {
+    let (mut replica, after) = removed_leader();
+    replica.persisted(after);
+    drain(&mut replica);
+}
+
+#[test]
+fn a_removed_leader_survives_an_answer_to_what_it_sent_before_its_removal() {
+    let (mut replica, _) = removed_leader();
+    acknowledge(&mut replica, 5);
+    drain(&mut replica);
+}
+
+#[test]
+fn a_removed_leader_asks_its_successor_to_campaign_at_once() {
+    let (mut replica, _) = removed_leader();
+    let mut sent = Vec::new();
+    while replica.has_output() {
+        let output = replica.output();
+        sent.extend(output.messages);
+        sent.extend(output.persist.messages_after);
+    }
+    let kinds: Vec<_> = sent.into_iter().map(|message| (message.to(), message.into_raft().get_msg_type())).collect();
+    assert!(kinds.contains(&(2, MessageType::MsgTimeoutNow)), "{kinds:?}");
+}
+
+/// Member 2's removal is committed and applied, and the disk of member 1 still works on a later entry.
+#[test]
+fn a_member_that_became_the_only_voter_campaigns_when_its_log_is_durable() {
+    let mut replica = start(1);
+    let proposed = removal(2);
+    let data = founding_entry_data(&proposed.change, proposed.encode());
+    let entry = |index, kind, data| Entry { index, term: 2, kind, data };
+    let mut append = message(MessageType::MsgAppend, 2, 2);
+    (append.index, append.log_term, append.commit) = (2, 1, 2);
+    append.set_entries(vec![convert::raft_entry(&entry(3, EntryKind::Membership, data))].into());
+    step(&mut replica, append);
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    let mut append = message(MessageType::MsgAppend, 2, 2);
+    (append.index, append.log_term, append.commit) = (3, 2, 3);
+    append.set_entries(vec![convert::raft_entry(&entry(4, EntryKind::Normal, bytes::Bytes::new()))].into());
+    step(&mut replica, append);
+    let (after, committed) = drain(&mut replica);
+    replica.apply_change(&committed[0]);
+    replica.applied(3);
+    assert!(replica.is_sole_voter());
+    for _ in 0..30 {
+        replica.tick();
+        drain(&mut replica);
+    }
+    assert_eq!(replica.role(), Role::Follower, "its log is not durable");
+    replica.persisted(after);
+    replica.tick();
+    assert_eq!(replica.role(), Role::Leader);
+}
+
+#[test]
+fn a_replaying_member_gives_up_a_leader_that_is_gone() {
+    let mut replica = start(1);
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 2);
+    heartbeat.commit = 2;
+    step(&mut replica, heartbeat);
+    drain(&mut replica);
+    // As after a restart with a committed tail that is not applied.
+    replica.replay_until = 3;
+    let ask = |replica: &mut Replica| {
+        let mut request = message(MessageType::MsgRequestPreVote, 2, 3);
+        (request.index, request.log_term) = (2, 1);
+        step(replica, request);
+        let mut answers = Vec::new();
+        while replica.has_output() {
+            let output = replica.output();
+            answers.extend(output.messages.into_iter().chain(output.persist.messages_after));
+        }
+        answers.into_iter().any(|answer| !answer.into_raft().reject)
+    };
+    assert!(!ask(&mut replica), "it has just heard of a leader");
+    for _ in 0..10 {
+        replica.tick();
+    }
+    assert!(ask(&mut replica), "nobody was heard for an election timeout");
+}
