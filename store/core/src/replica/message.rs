@@ -196,7 +196,12 @@ fn take_snapshot(data: &mut Bytes) -> Result<SnapshotMeta, DecodeError> {
     let (index, term) = (head.get_u64(), head.get_u64());
     let mut ids = || -> Result<Vec<u64>, DecodeError> {
         let count = take_count(data, "members", MEMBERS_MAX)?;
-        (0..count).map(|_| Ok(take(data, 8)?.get_u64())).collect()
+        let ids = (0..count).map(|_| Ok(take(data, 8)?.get_u64())).collect::<Result<Vec<u64>, DecodeError>>()?;
+        if ids.is_sorted_by(|a, b| a < b) {
+            Ok(ids)
+        } else {
+            Err(DecodeError::Malformed(format!("members {ids:x?} of a snapshot do not ascend")))
+        }
     };
     let (voters, learners, outgoing, learners_next) = (ids()?, ids()?, ids()?, ids()?);
     let auto_leave = take(data, 1)?.get_u8() != 0;
@@ -242,6 +247,16 @@ mod tests {
             message.encode(&mut data);
             assert_eq!(Message::decode(data.freeze()), Ok(message));
         }
+    }
+
+    #[test]
+    fn a_configuration_out_of_order_is_refused() {
+        let mut data = BytesMut::new();
+        snapshot().encode(&mut data);
+        let one_then_two = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
+        let at = data.windows(16).position(|window| window == one_then_two).unwrap();
+        data[at + 7] = 3;
+        assert!(matches!(Message::decode(data.freeze()), Err(DecodeError::Malformed(_))));
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Manifest {
         if index == 0 || voters.is_empty() {
             return Err("it stands for no point of a log".to_owned());
         }
+        for ids in [&voters, &learners, &outgoing, &learners_next] {
+            if !ids.is_sorted_by(|a, b| a < b) {
+                return Err(format!("members {ids:x?} do not ascend"));
+            }
+        }
         let mut names = std::collections::BTreeSet::new();
         for file in &files {
             if !is_plain(&file.name) || !names.insert(file.name.as_str()) {
