@@ -312,6 +312,7 @@ fn to_configuration(configuration: &Configuration) -> proto::Configuration {
         cluster_id: configuration.cluster_id.0,
         index: configuration.index,
         members: configuration.members.iter().map(to_member).collect(),
+        ..Default::default()
     }
 }
 

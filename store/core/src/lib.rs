@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod backend;
 pub mod command;
+pub mod feature;
 pub mod lease;
 pub mod log;
 pub mod membership;

@@ -42,8 +42,34 @@ pub fn check(
             if started + 1 < quorum(voters.len() + 1) { Err(ApiError::MemberNotEnoughStarted) } else { Ok(()) }
         }
         Change::Remove(id) => check_removal(membership, *id, this, connected, active),
-        Change::UpdatePeerUrls { .. } => Ok(()),
+        Change::UpdatePeerUrls { .. } | Change::Leave => Ok(()),
+        Change::Joint(changes) => {
+            let mut active = connected.clone();
+            active.insert(this);
+            check_joint(membership, changes, &active)
+        }
     }
+}
+
+/// A joint change needs the majority of the old voters to begin, and of the new ones to end: both must be alive. `active` are the
+/// members that were heard of lately, this one among them.
+///
+/// # Errors
+/// An unhealthy cluster.
+pub fn check_joint(membership: &Membership, changes: &[Change], active: &BTreeSet<MemberId>) -> Result<(), ApiError> {
+    let before: BTreeSet<MemberId> =
+        membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
+    let mut after = before.clone();
+    for change in changes {
+        match change {
+            Change::AddVoter(member) => after.insert(member.id),
+            Change::Promote(id) => after.insert(*id),
+            Change::Remove(id) => after.remove(id),
+            _ => continue,
+        };
+    }
+    let decides = |voters: &BTreeSet<MemberId>| voters.intersection(active).count() >= quorum(voters.len());
+    if decides(&before) && decides(&after) { Ok(()) } else { Err(ApiError::Unhealthy) }
 }
 
 fn check_removal(
@@ -72,10 +98,9 @@ fn check_removal(
 /// Who should lead instead of `this`: the most caught-up other voter that was heard of lately. `progress` is the leader's, so nobody
 /// is found on other members.
 pub fn successor(progress: &[Progress], membership: &Membership, this: MemberId) -> Option<MemberId> {
-    let voter = |id| membership.get(id).is_some_and(|member| !member.learner);
     progress
         .iter()
-        .filter(|progress| progress.id != this && progress.recently_active && voter(progress.id))
+        .filter(|progress| progress.id != this && progress.recently_active && membership.is_lasting_voter(progress.id))
         .max_by_key(|progress| progress.match_index)
         .map(|progress| progress.id)
 }
@@ -105,6 +130,31 @@ mod tests {
         assert_eq!(successor(&all, &membership, 1), Some(3));
         assert_eq!(successor(&[at(1, 9, true), at(2, 7, true), at(3, 8, false)], &membership, 1), Some(2));
         assert_eq!(successor(&[at(1, 9, true)], &membership, 1), None);
+    }
+
+    #[test]
+    fn a_joint_change_needs_the_old_and_the_new_majority_alive() {
+        let mut membership = cluster(&[true, true, true]);
+        membership.apply(4, Change::Joint(vec![Change::AddLearner(Member { id: 4, ..Default::default() })]));
+        membership.apply(5, Change::Leave);
+        let replace = [Change::Promote(4), Change::Remove(3)];
+        for (active, expected) in [
+            (vec![1, 2, 4], Ok(())),
+            (vec![1, 2], Ok(())),
+            (vec![1, 3], Err(ApiError::Unhealthy)),
+            (vec![1, 4], Err(ApiError::Unhealthy)),
+        ] {
+            let active = active.into_iter().collect();
+            assert_eq!(check_joint(&membership, &replace, &active), expected, "{active:?} are alive");
+        }
+    }
+
+    #[test]
+    fn a_member_that_leaves_is_no_successor() {
+        let mut membership = cluster(&[true, true, true]);
+        membership.apply(4, Change::Joint(vec![Change::Remove(3), Change::Remove(1)]));
+        let at = |id, match_index| Progress { id, match_index, recently_active: true };
+        assert_eq!(successor(&[at(1, 9), at(2, 7), at(3, 8)], &membership, 1), Some(2));
     }
 
     #[test]

@@ -10,10 +10,12 @@ use crate::backend::View;
 use crate::mvcc::txn::{branch, check_range, next_of};
 use crate::mvcc::{Error, Interval, State, read};
 
-/// Why a write does not apply: told to the client, or fatal.
+/// Why a command does not apply: told to the client, or fatal.
 pub(super) enum Refusal {
     Client(ApiError),
     Fatal(Error),
+    /// A feature level that this version does not know.
+    Level(u32),
 }
 
 impl From<Error> for Refusal {

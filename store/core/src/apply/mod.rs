@@ -10,6 +10,7 @@ mod compact;
 mod kv;
 mod lease;
 mod meta;
+mod no_space;
 mod overlay;
 mod quota;
 mod txn;
@@ -18,6 +19,7 @@ mod writer;
 pub use alarm::Alarms;
 pub use lease::{Lease, attached_keys};
 pub use meta::Applied as AppliedIndex;
+pub use no_space::NoSpace;
 pub use quota::{LEASE_COST_BYTES, put_cost, txn_cost};
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use quorate_api::etcdserverpb as pb;
 
 use crate::backend::{self, View, WriteBatch};
 use crate::command::{self, Command, CommandId, Request};
+use crate::feature;
 use crate::log::{ConfState, Index, MemberId, Term};
 use crate::membership::{Membership, Proposed, Refused, RowError};
 use crate::mvcc::rows::Core;
@@ -47,6 +50,8 @@ pub enum Error {
     Command { index: Index, source: command::Error },
     #[error("entry {index}, a membership change: {reason}")]
     Change { index: Index, reason: String },
+    #[error("the cluster is at feature level {level}, this version knows up to {known}: upgrade this member")]
+    FeatureLevel { level: u32, known: u32 },
     #[error(
         "families stand at different points of the raft log ({family} at {found:?}, {first} at {expected:?}): \
          the data directory is damaged, rebuild this member from the others"
@@ -77,11 +82,15 @@ impl Machine {
     /// Reads the state out of a view: an empty one is the state before the first entry.
     ///
     /// # Errors
-    /// The backend's, a malformed row, or families that stand at different points of the raft log.
+    /// The backend's, a malformed row, families that stand at different points of the raft log, or a feature level of a later version.
     pub fn open(view: &dyn View) -> Result<Machine, Error> {
+        let core = Core::load(view)?;
+        if core.feature_level > feature::KNOWN {
+            return Err(Error::FeatureLevel { level: core.feature_level, known: feature::KNOWN });
+        }
         Ok(Machine {
             applied: AppliedIndex::load(view)?,
-            core: Core::load(view)?,
+            core,
             superseded: Superseded::load(view)?,
             leases: lease::load(view)?,
             alarms: Alarms::load(view)?,
@@ -146,6 +155,7 @@ impl Machine {
             change: None,
             alarms_changed: false,
             members: Vec::new(),
+            members_changed: false,
             no_space: false,
         }
     }
@@ -172,6 +182,7 @@ pub struct Turn<'a> {
     alarms_changed: bool,
     /// Members whose rows changed.
     members: Vec<MemberId>,
+    members_changed: bool,
     no_space: bool,
 }
 
@@ -253,6 +264,7 @@ impl Turn<'_> {
                 Ok(response) => Ok(response),
                 Err(Refusal::Client(error)) => Err(error),
                 Err(Refusal::Fatal(error)) => return Err(error.into()),
+                Err(Refusal::Level(level)) => return Err(Error::FeatureLevel { level, known: feature::KNOWN }),
             };
             self.outcomes.push(Outcome { id, result });
         }
@@ -269,10 +281,10 @@ impl Turn<'_> {
         let proposed = Proposed::decode(payload).map_err(|error| Error::Change { index, reason: error.to_string() })?;
         let membership = &mut self.machine.membership;
         let id = proposed.id;
-        let result = match membership.check(&proposed) {
+        let result = match membership.check(&proposed, self.machine.core.feature_level) {
             Ok(()) => {
-                self.members.push(proposed.change.member());
-                membership.apply(index, proposed.change);
+                self.members.extend(membership.apply(index, proposed.change));
+                self.members_changed = true;
                 Ok(membership.conf_state())
             }
             Err(refused) => Err(refused),
@@ -303,8 +315,12 @@ impl Turn<'_> {
                 if membership.get(member).is_some() {
                     membership.set_attributes(member, name, client_urls);
                     self.members.push(member);
+                    self.members_changed = true;
                 }
                 Ok(Response::Done)
+            }
+            Request::FeatureLevel(level) if level > feature::KNOWN => {
+                return Err(Refusal::Level(level));
             }
             Request::FeatureLevel(level) => {
                 let current = &mut self.machine.core.feature_level;
@@ -320,12 +336,25 @@ impl Turn<'_> {
 
     /// Ends the turn; the caller writes the batch before anything of it is told.
     pub fn finish(self) -> Applied {
-        let Turn { machine, mut rows, limits: _, outcomes, events, leases, change, alarms_changed, members, no_space } =
-            self;
+        let Turn {
+            machine,
+            mut rows,
+            limits: _,
+            outcomes,
+            events,
+            leases,
+            change,
+            alarms_changed,
+            members,
+            members_changed,
+            no_space,
+        } = self;
         assert!(events.is_sorted_by(|a, b| a.revision < b.revision), "revisions ascend");
         meta::store(machine, &mut rows);
         let mut batch = rows.into_batch();
-        members.iter().for_each(|id| machine.membership.store(*id, &mut batch));
+        if members_changed {
+            machine.membership.store(&members, &mut batch);
+        }
         let Machine { applied, core, .. } = machine;
         Applied {
             batch,
@@ -337,7 +366,7 @@ impl Turn<'_> {
             revision: core.state.revision,
             compact_revision: core.state.compact_revision,
             alarms_changed,
-            members_changed: !members.is_empty(),
+            members_changed,
             no_space,
         }
     }

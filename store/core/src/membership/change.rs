@@ -1,11 +1,10 @@
-//! One change of the configuration: its encoding inside a raft entry, the checks that bind when it is applied, and its effect.
+//! One change of the configuration: what it is, the checks that bind when it is applied, and its effect.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use prost::Message;
-use quorate_api::{admin, error::Error as ApiError};
+use quorate_api::error::Error as ApiError;
 
 use super::{Member, Membership};
 use crate::command::CommandId;
+use crate::feature;
 use crate::log::{Index, MemberId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +18,10 @@ pub enum Change {
         id: MemberId,
         peer_urls: Vec<String>,
     },
+    /// Several of the first four kinds in one step, by joint consensus (`joint`).
+    Joint(Vec<Change>),
+    /// Ends the joint configuration in force; proposed by whoever leads in it.
+    Leave,
 }
 
 /// A change as it stands in the log, with the id of the waiter that gets its outcome.
@@ -41,6 +44,14 @@ pub enum Refused {
     Moved { expected: Index, actual: Index },
     #[error("another membership change is in flight; try again when it is done")]
     InFlight,
+    #[error("the cluster is not in a joint configuration: there is nothing to leave")]
+    NotJoint,
+    #[error("a joint change adds, promotes and removes from 1 to {max} members, each once: {reason}")]
+    Malformed { max: usize, reason: String },
+    #[error(
+        "this change needs feature level {required}, the cluster is at {actual}: raise it when all members run a version that knows it"
+    )]
+    FeatureLevel { required: u32, actual: u32 },
 }
 
 impl From<ApiError> for Refused {
@@ -49,106 +60,58 @@ impl From<ApiError> for Refused {
     }
 }
 
-/// Why a change cannot be read. It was committed, so the member stops.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    #[error("membership change has format {found}, this version reads up to {FORMAT}: upgrade this member")]
-    Format { found: u8 },
-    #[error("membership change of kind {kind} is unknown: upgrade this member")]
-    Kind { kind: u8 },
-    #[error("membership change does not decode: {0}")]
-    Payload(String),
-}
-
-const FORMAT: u8 = 1;
-const KIND_ADD_VOTER: u8 = 1;
-const KIND_ADD_LEARNER: u8 = 2;
-const KIND_PROMOTE: u8 = 3;
-const KIND_REMOVE: u8 = 4;
-const KIND_UPDATE: u8 = 5;
-/// Format, id (24), has expected index, expected index, learners max, kind.
-const HEAD_BYTES: usize = 1 + 24 + 1 + 8 + 4 + 1;
-
 impl Change {
-    /// The member that is changed.
-    pub fn member(&self) -> MemberId {
+    /// The members that are changed, in order; none for `Leave`, which the configuration itself names.
+    pub fn members(&self) -> Vec<MemberId> {
         match self {
-            Change::AddVoter(member) | Change::AddLearner(member) => member.id,
-            Change::Promote(id) | Change::Remove(id) | Change::UpdatePeerUrls { id, .. } => *id,
+            Change::AddVoter(member) | Change::AddLearner(member) => vec![member.id],
+            Change::Promote(id) | Change::Remove(id) | Change::UpdatePeerUrls { id, .. } => vec![*id],
+            Change::Joint(changes) => changes.iter().flat_map(Change::members).collect(),
+            Change::Leave => Vec::new(),
         }
     }
-}
 
-impl Proposed {
-    pub fn encode(&self) -> Bytes {
-        let Proposed { id, change, expected_index, learners_max } = self;
-        let mut data = BytesMut::with_capacity(256);
-        data.put_u8(FORMAT);
-        data.put_u64(id.member);
-        data.put_u64(id.boot);
-        data.put_u64(id.counter);
-        data.put_u8(u8::from(expected_index.is_some()));
-        data.put_u64(expected_index.unwrap_or(0));
-        data.put_u32(*learners_max);
-        let (kind, row) = match change {
-            Change::AddVoter(member) => (KIND_ADD_VOTER, member.to_message()),
-            Change::AddLearner(member) => (KIND_ADD_LEARNER, member.to_message()),
-            Change::Promote(id) => (KIND_PROMOTE, admin::Member { id: *id, ..Default::default() }),
-            Change::Remove(id) => (KIND_REMOVE, admin::Member { id: *id, ..Default::default() }),
-            Change::UpdatePeerUrls { id, peer_urls } => {
-                (KIND_UPDATE, admin::Member { id: *id, peer_urls: peer_urls.clone(), ..Default::default() })
-            }
-        };
-        data.put_u8(kind);
-        data.put_slice(&row.encode_to_vec());
-        data.freeze()
-    }
-
-    /// # Errors
-    /// A format or kind of a later version, or a payload that is cut.
-    pub fn decode(mut data: Bytes) -> Result<Proposed, DecodeError> {
-        if data.len() < HEAD_BYTES {
-            return Err(DecodeError::Payload(format!("{} bytes, the head alone has {HEAD_BYTES}", data.len())));
+    /// The level that the cluster must have reached before this may be proposed.
+    pub fn feature_level(&self) -> u32 {
+        match self {
+            Change::Joint(_) | Change::Leave => feature::JOINT_CHANGES,
+            _ => feature::FOUNDING,
         }
-        let format = data.get_u8();
-        if format != FORMAT {
-            return Err(DecodeError::Format { found: format });
-        }
-        let id = CommandId { member: data.get_u64(), boot: data.get_u64(), counter: data.get_u64() };
-        let expects = data.get_u8() != 0;
-        let expected_index = Some(data.get_u64()).filter(|_| expects);
-        let learners_max = data.get_u32();
-        let kind = data.get_u8();
-        let row = admin::Member::decode(data).map_err(|error| DecodeError::Payload(error.to_string()))?;
-        let change = match kind {
-            KIND_ADD_VOTER => Change::AddVoter(Member::from_message(row)),
-            KIND_ADD_LEARNER => Change::AddLearner(Member::from_message(row)),
-            KIND_PROMOTE => Change::Promote(row.id),
-            KIND_REMOVE => Change::Remove(row.id),
-            KIND_UPDATE => Change::UpdatePeerUrls { id: row.id, peer_urls: row.peer_urls },
-            kind => return Err(DecodeError::Kind { kind }),
-        };
-        Ok(Proposed { id, change, expected_index, learners_max })
     }
 }
 
 impl Membership {
     /// Whether the change may have effect now. The same answer on every member at the same index.
     ///
+    /// `feature_level` is the cluster's; 0 while it is being founded.
+    ///
     /// # Errors
-    /// etcd's errors of the Cluster service, or the guard of `expected_index`.
-    pub fn check(&self, proposed: &Proposed) -> Result<(), Refused> {
+    /// etcd's errors of the Cluster service, the guard of `expected_index`, or those of joint changes.
+    pub fn check(&self, proposed: &Proposed, feature_level: u32) -> Result<(), Refused> {
         if let Some(expected) = proposed.expected_index
             && expected != self.index
         {
             return Err(Refused::Moved { expected, actual: self.index });
         }
-        match &proposed.change {
+        let required = proposed.change.feature_level();
+        if required > feature::FOUNDING && feature_level < required {
+            return Err(Refused::FeatureLevel { required, actual: feature_level });
+        }
+        match (&proposed.change, self.is_joint()) {
+            (Change::Leave, true) => Ok(()),
+            (Change::Leave, false) => Err(Refused::NotJoint),
+            (_, true) => Err(Refused::InFlight),
+            (Change::Joint(changes), false) => self.staged(changes, proposed.learners_max).map(drop),
+            (change, false) => self.check_one(change, proposed.learners_max),
+        }
+    }
+
+    pub(super) fn check_one(&self, change: &Change, learners_max: u32) -> Result<(), Refused> {
+        match change {
             Change::AddVoter(member) => self.check_add(member),
             Change::AddLearner(member) => {
                 self.check_add(member)?;
-                let learners = self.members.values().filter(|m| m.learner).count();
-                if proposed.learners_max > 0 && learners >= proposed.learners_max as usize {
+                if learners_max > 0 && self.learners() >= learners_max as usize {
                     return Err(ApiError::TooManyLearners.into());
                 }
                 Ok(())
@@ -170,7 +133,12 @@ impl Membership {
                 }
                 self.check_urls_free(peer_urls, Some(*id))
             }
+            Change::Joint(_) | Change::Leave => Err(super::joint::malformed("it holds another joint change")),
         }
+    }
+
+    pub(super) fn learners(&self) -> usize {
+        self.members.values().filter(|member| member.learner).count()
     }
 
     fn check_add(&self, member: &Member) -> Result<(), Refused> {
@@ -192,9 +160,23 @@ impl Membership {
         if taken { Err(ApiError::PeerURLExist.into()) } else { Ok(()) }
     }
 
-    /// Carries out a change that `check` allowed.
-    pub fn apply(&mut self, index: Index, change: Change) {
+    /// Carries out a change that `check` allowed; returns the members whose rows it changed.
+    pub fn apply(&mut self, index: Index, change: Change) -> Vec<MemberId> {
         assert!(index > self.index, "change at {index} after one at {}", self.index);
+        let changed = match &change {
+            Change::Leave => self.leaving().collect(),
+            change => change.members(),
+        };
+        match change {
+            Change::Joint(changes) => *self = self.staged(&changes, 0).expect("checked before it is applied"),
+            Change::Leave => self.leave(),
+            change => self.apply_one(change),
+        }
+        self.index = index;
+        changed
+    }
+
+    pub(super) fn apply_one(&mut self, change: Change) {
         match change {
             Change::AddVoter(member) => {
                 self.members.insert(member.id, Member { learner: false, ..member });
@@ -216,8 +198,8 @@ impl Membership {
                     member.peer_urls = peer_urls;
                 }
             }
+            Change::Joint(_) | Change::Leave => unreachable!("these are carried out by `apply`"),
         }
-        self.index = index;
     }
 }
 
@@ -226,16 +208,11 @@ mod tests {
     use super::*;
 
     fn member(id: MemberId) -> Member {
-        Member {
-            id,
-            peer_urls: vec![format!("http://peer-{id}:2380")],
-            disk_id: format!("d{id}"),
-            ..Default::default()
-        }
+        Member { id, peer_urls: vec![format!("http://peer-{id}:2380")], ..Default::default() }
     }
 
     fn proposed(change: Change) -> Proposed {
-        Proposed { id: CommandId { member: 1, boot: 2, counter: 3 }, change, expected_index: None, learners_max: 1 }
+        Proposed { id: CommandId::default(), change, expected_index: None, learners_max: 1 }
     }
 
     fn three() -> Membership {
@@ -244,20 +221,6 @@ mod tests {
             membership.apply(id, Change::AddVoter(member(id)));
         }
         membership
-    }
-
-    #[test]
-    fn a_change_reads_back_as_it_was_written() {
-        for change in [
-            Change::AddVoter(member(4)),
-            Change::AddLearner(Member { learner: true, ..member(5) }),
-            Change::Promote(6),
-            Change::Remove(7),
-            Change::UpdatePeerUrls { id: 8, peer_urls: vec!["http://x:1".into()] },
-        ] {
-            let proposed = Proposed { expected_index: Some(9), ..proposed(change) };
-            assert_eq!(Proposed::decode(proposed.encode()), Ok(proposed));
-        }
     }
 
     #[test]
@@ -279,7 +242,7 @@ mod tests {
             (Change::UpdatePeerUrls { id: 1, peer_urls: member(1).peer_urls }, Ok(())),
         ] {
             let proposed = proposed(change);
-            assert_eq!(membership.check(&proposed), expected, "{proposed:?}");
+            assert_eq!(membership.check(&proposed, feature::FOUNDING), expected, "{proposed:?}");
         }
     }
 
@@ -288,15 +251,16 @@ mod tests {
         let mut membership = Membership::default();
         membership.apply(1, Change::AddVoter(member(1)));
         membership.apply(2, Change::AddLearner(member(2)));
-        assert_eq!(membership.check(&proposed(Change::Remove(1))), Err(ApiError::MemberNotEnoughStarted.into()));
-        assert_eq!(membership.check(&proposed(Change::Remove(2))), Ok(()));
+        let check = |change| membership.check(&proposed(change), feature::FOUNDING);
+        assert_eq!(check(Change::Remove(1)), Err(ApiError::MemberNotEnoughStarted.into()));
+        assert_eq!(check(Change::Remove(2)), Ok(()));
     }
 
     #[test]
     fn a_guarded_change_is_refused_when_the_configuration_moved() {
         let membership = three();
         let guarded = |index| Proposed { expected_index: Some(index), ..proposed(Change::Remove(3)) };
-        assert_eq!(membership.check(&guarded(3)), Ok(()));
-        assert_eq!(membership.check(&guarded(2)), Err(Refused::Moved { expected: 2, actual: 3 }));
+        assert_eq!(membership.check(&guarded(3), feature::FOUNDING), Ok(()));
+        assert_eq!(membership.check(&guarded(2), feature::FOUNDING), Err(Refused::Moved { expected: 2, actual: 3 }));
     }
 }

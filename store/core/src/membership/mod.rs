@@ -2,7 +2,9 @@
 //! (`ConfState`) follows from here, and `replica` asserts that the two agree.
 
 mod change;
+mod codec;
 mod identity;
+mod joint;
 mod rows;
 
 pub use change::{Change, Proposed, Refused};
@@ -35,6 +37,8 @@ pub struct Membership {
     removed: BTreeSet<MemberId>,
     /// Raft index of the last change that was accepted; what a guarded change compares.
     index: Index,
+    /// Of a joint configuration, until it is left.
+    joint: Option<joint::Joint>,
 }
 
 impl Membership {
@@ -54,14 +58,17 @@ impl Membership {
         self.index
     }
 
+    /// Voters, also those that go when a joint configuration is left.
     pub fn voters(&self) -> usize {
         self.members.values().filter(|member| !member.learner).count()
     }
 
     /// The raft crate's view of this configuration; empty before the first change.
     pub fn conf_state(&self) -> ConfState {
-        let of = |learner| self.members.values().filter(move |m| m.learner == learner).map(|m| m.id).collect();
-        ConfState { voters: of(false), learners: of(true), ..Default::default() }
+        let learners = self.members.values().filter(|m| m.learner).map(|m| m.id).collect();
+        let voters = self.members.keys().copied().filter(|id| self.is_lasting_voter(*id)).collect();
+        let outgoing = self.joint.iter().flat_map(|joint| joint.outgoing.iter().copied()).collect();
+        ConfState { voters, learners, outgoing, ..Default::default() }
     }
 
     /// Sets what a member published about itself. Unknown and removed members are ignored: the command may come late.

@@ -170,6 +170,7 @@ impl Node {
         for event in events {
             self.step(event, &mut effects);
         }
+        self.leave_joint();
         self.propose_waiting(&mut effects);
         self.start_read_round();
         self.pump(&mut effects);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Effect, Node};
 use crate::command::{BatchBuilder, CommandId};
 use crate::log::{MemberId, Term};
-use crate::membership::Proposed;
+use crate::membership::{Change, Proposed};
 use crate::replica::{Dropped, Role};
 
 /// Proposals that wait for a leader or for room; above either bound new ones are refused with etcd's "too many requests".
@@ -61,6 +61,11 @@ impl Queue {
         while self.waiting.front().is_some_and(|(expires, _)| *expires <= ticks) {
             self.pop();
         }
+    }
+
+    pub fn take_all(&mut self) -> Vec<Proposal> {
+        self.bytes = 0;
+        self.waiting.drain(..).map(|(_, proposal)| proposal).collect()
     }
 
     fn pop(&mut self) -> Option<Proposal> {
@@ -179,6 +184,17 @@ impl Node {
         self.replica.propose_change(&proposed.change, proposed.encode())?;
         self.proposals.pop();
         Ok(())
+    }
+
+    /// Whoever leads in a joint configuration and knows what is committed ends it, until that is done. Raft's automatic leave may be
+    /// lost with the leader that entered it.
+    pub(super) fn leave_joint(&mut self) {
+        if !self.replica.leads_with_commit() || !self.replica.is_joint() {
+            return;
+        }
+        let leave = Proposed { id: CommandId::default(), change: Change::Leave, expected_index: None, learners_max: 0 };
+        // Refused while one is in flight or leadership is being handed over: the next turn tries again.
+        let _ = self.replica.propose_change(&leave.change, leave.encode());
     }
 
     fn propose_batch(&mut self) -> Result<(), Dropped> {

@@ -212,7 +212,7 @@ impl Cluster {
             Effect::ApplyChange { entry, payload } => {
                 let proposed = Proposed::decode(payload).unwrap();
                 let index = entry.index;
-                let allowed = host.membership.check(&proposed).is_ok();
+                let allowed = host.membership.check(&proposed, crate::feature::KNOWN).is_ok();
                 if allowed {
                     host.membership.apply(index, proposed.change);
                 }

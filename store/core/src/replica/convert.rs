@@ -32,6 +32,11 @@ const ADD_VOTER: i32 = 0;
 const REMOVE: i32 = 1;
 const ADD_LEARNER: i32 = 2;
 
+/// ConfChangeTransition of raft's protocol: one change is simple and none leaves a joint configuration, or an explicit joint change,
+/// which whoever leads ends by another entry (raft 0.7 may lose its automatic one).
+const AUTO: i32 = 0;
+const EXPLICIT: i32 = 2;
+
 pub(super) struct Decoded {
     pub raft: eraftpb::ConfChangeV2,
     pub payload: Bytes,
@@ -39,15 +44,24 @@ pub(super) struct Decoded {
 
 /// `is_learner` says what a member is now: changing URLs re-adds it in its role, which raft takes as no change.
 pub(super) fn encode_change(change: &Change, is_learner: impl Fn(u64) -> bool, payload: Bytes) -> Bytes {
-    let (change_type, node_id) = match change {
-        Change::AddVoter(member) => (ADD_VOTER, member.id),
-        Change::AddLearner(member) => (ADD_LEARNER, member.id),
-        Change::Promote(id) => (ADD_VOTER, *id),
-        Change::Remove(id) => (REMOVE, *id),
-        Change::UpdatePeerUrls { id, .. } if is_learner(*id) => (ADD_LEARNER, *id),
-        Change::UpdatePeerUrls { id, .. } => (ADD_VOTER, *id),
+    let single = |change: &Change| {
+        let (change_type, node_id) = match change {
+            Change::AddVoter(member) => (ADD_VOTER, member.id),
+            Change::AddLearner(member) => (ADD_LEARNER, member.id),
+            Change::Promote(id) => (ADD_VOTER, *id),
+            Change::Remove(id) => (REMOVE, *id),
+            Change::UpdatePeerUrls { id, .. } if is_learner(*id) => (ADD_LEARNER, *id),
+            Change::UpdatePeerUrls { id, .. } => (ADD_VOTER, *id),
+            Change::Joint(_) | Change::Leave => unreachable!("membership allows no joint change inside of one"),
+        };
+        Single { change_type, node_id }
     };
-    let message = ChangeV2 { transition: 0, changes: vec![Single { change_type, node_id }], context: payload };
+    let (transition, changes) = match change {
+        Change::Joint(changes) => (EXPLICIT, changes.iter().map(single).collect()),
+        Change::Leave => (AUTO, Vec::new()),
+        change => (AUTO, vec![single(change)]),
+    };
+    let message = ChangeV2 { transition, changes, context: payload };
     prost::Message::encode_to_vec(&message).into()
 }
 
@@ -67,6 +81,11 @@ pub(super) fn decode_change(data: &Bytes) -> Result<Decoded, DecodeError> {
         changes.push(single);
     }
     let mut raft = eraftpb::ConfChangeV2::default();
+    raft.set_transition(match message.transition {
+        AUTO => eraftpb::ConfChangeTransition::Auto,
+        EXPLICIT => eraftpb::ConfChangeTransition::Explicit,
+        other => return Err(DecodeError::Malformed(format!("membership change with transition {other}"))),
+    });
     raft.set_changes(changes.into());
     Ok(Decoded { raft, payload: message.context })
 }

@@ -205,6 +205,11 @@ impl Replica {
         raft.prs().is_singleton() && raft.promotable()
     }
 
+    /// Whether old and new voters decide together (as applied).
+    pub fn is_joint(&self) -> bool {
+        !self.node.raft.prs().conf().to_conf_state().voters_outgoing.is_empty()
+    }
+
     pub fn election_ticks(&self) -> usize {
         self.timing.election_ticks
     }
@@ -278,7 +283,9 @@ impl Replica {
     /// # Errors
     /// Nothing was handed to raft, or a change is in flight (raft would replace this one by an empty entry).
     pub fn propose_change(&mut self, change: &Change, payload: bytes::Bytes) -> Result<(), Dropped> {
-        if self.node.raft.has_pending_conf() {
+        // In a joint configuration leaving it is the only change, and outside of one there is nothing to leave; raft would replace
+        // such an entry by an empty one.
+        if self.node.raft.has_pending_conf() || self.is_joint() != matches!(change, Change::Leave) {
             return Err(Dropped::ChangeInFlight);
         }
         let learner = |id| self.node.raft.prs().conf().learners().contains(&id);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use quorate_core::command::Request;
+use quorate_core::feature;
 use quorate_core::log::Index;
 
-use crate::peer::handshake::FEATURE_LEVEL;
 use crate::store::Store;
 
 /// Between two tries to publish when one failed.
@@ -41,7 +41,7 @@ pub async fn publish(store: &Store, client_urls: Vec<String>) {
                 name: identity.name.clone(),
                 client_urls: client_urls.clone(),
             },
-            true => Request::FeatureLevel(FEATURE_LEVEL),
+            true => Request::FeatureLevel(feature::FOUNDING),
         };
         if let Err(error) = store.propose(request).await {
             tracing::warn!(%error, "cannot publish this member's attributes yet");

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub const PROTOCOL_MIN: u16 = 1;
 pub const PROTOCOL_MAX: u16 = 1;
 /// Highest feature level that this binary can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = quorate_core::feature::KNOWN;
 
 const MAGIC: u32 = 0x5152_5450;
 const HELLO_BYTES_MAX: u32 = 4096;

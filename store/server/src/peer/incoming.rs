@@ -92,6 +92,7 @@ async fn tell_configuration(mut stream: Stream, local: &Local) -> Result<(), han
         cluster_id: local.cluster_id,
         index: membership.index(),
         members: membership.members().map(|member| member.to_message()).collect(),
+        ..Default::default()
     };
     let data = configuration.encode_to_vec();
     stream.write_u32(u32::try_from(data.len()).map_err(|_| handshake::Error::Malformed("too many members"))?).await?;

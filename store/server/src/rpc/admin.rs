@@ -63,6 +63,8 @@ fn configuration(cluster_id: u64, membership: &Membership) -> admin::Configurati
         cluster_id,
         index: membership.index(),
         members: membership.members().map(membership::Member::to_message).collect(),
+        joint: membership.is_joint(),
+        leaving: membership.leaving().collect(),
     }
 }
 
@@ -190,14 +192,18 @@ impl Admin for AdminService {
                 Change::Promote(id)
             }
             Wanted::Remove(id) => Change::Remove(id),
+            Wanted::Joint(wanted) => Change::Joint(joint_changes(wanted)?),
         };
-        let member_id = change.member();
-        store.change(change, Some(expected_index)).await.map_err(|error| match error {
-            Refused::Api(error) => Status::from(error),
-            moved @ (Refused::Moved { .. } | Refused::InFlight) => Status::aborted(moved.to_string()),
-        })?;
+        let member_ids = change.members();
+        let member_id = member_ids.first().copied().unwrap_or_default();
+        let changed = match change {
+            Change::Joint(changes) => store.change_jointly(changes, expected_index).await,
+            change => store.change(change, Some(expected_index)).await,
+        };
+        changed.map_err(refused_change)?;
         let configuration = configuration(store.identity().cluster_id, &store.membership());
-        Ok(Response::new(admin::ChangeMembershipResponse { member_id, configuration: Some(configuration) }))
+        let configuration = Some(configuration);
+        Ok(Response::new(admin::ChangeMembershipResponse { member_id, configuration, member_ids }))
     }
 
     async fn set_timers(
@@ -331,6 +337,26 @@ fn learner(member: admin::Member) -> Result<membership::Member, Status> {
         member.id = membership::added_member_id(&member.peer_urls, unix_seconds());
     }
     Ok(member)
+}
+
+fn joint_changes(wanted: admin::JointChange) -> Result<Vec<Change>, Status> {
+    let one = |change: admin::MemberChange| match change.change {
+        Some(admin::member_change::Change::AddLearner(member)) => Ok(Change::AddLearner(learner(member)?)),
+        Some(admin::member_change::Change::Promote(id)) => Ok(Change::Promote(id)),
+        Some(admin::member_change::Change::Remove(id)) => Ok(Change::Remove(id)),
+        None => Err(Status::invalid_argument("one of the joint changes is missing")),
+    };
+    wanted.changes.into_iter().map(one).collect()
+}
+
+fn refused_change(refused: Refused) -> Status {
+    let text = refused.to_string();
+    match refused {
+        Refused::Api(error) => Status::from(error),
+        Refused::Moved { .. } | Refused::InFlight => Status::aborted(text),
+        Refused::Malformed { .. } => Status::invalid_argument(text),
+        Refused::FeatureLevel { .. } | Refused::NotJoint => Status::failed_precondition(text),
+    }
 }
 
 fn phase(phase: Phase) -> admin::Phase {

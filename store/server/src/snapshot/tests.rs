@@ -72,7 +72,7 @@ impl Disk {
         for id in 1..=3 {
             let member = Member { id, name: format!("m{id}"), peer_urls: vec!["http://p".into()], ..Member::default() };
             membership.apply(id, Change::AddVoter(member));
-            membership.store(id, &mut batch);
+            membership.store(&[id], &mut batch);
         }
         for number in 0..1000u32 {
             batch.put(Family::Values, number.to_be_bytes().to_vec(), vec![number as u8; 100]);

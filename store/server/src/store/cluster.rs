@@ -14,6 +14,9 @@ use crate::inbox::{Input, Inspection};
 use crate::peer::{Call, Reply};
 use crate::reconfig;
 
+/// Learners that a joint change may leave behind, whatever the flag says.
+const JOINT_LEARNERS_MAX: u32 = 2;
+
 impl Store {
     /// Changes the membership and waits until this member applied the change; `expected_index` guards it.
     ///
@@ -21,8 +24,13 @@ impl Store {
     /// etcd's of the Cluster service, or the guard's.
     pub async fn change(&self, change: Change, expected_index: Option<Index>) -> Result<(), Refused> {
         let id = self.next_id();
-        let proposed = Proposed { id, change, expected_index, learners_max: self.0.learners_max };
-        self.0.membership.load().check(&proposed)?;
+        // Two learners are what a joint change promotes, so that the number of voters stays odd.
+        let learners_max = match &change {
+            Change::Joint(_) => self.0.learners_max.max(JOINT_LEARNERS_MAX),
+            _ => self.0.learners_max,
+        };
+        let proposed = Proposed { id, change, expected_index, learners_max };
+        self.0.membership.load().check(&proposed, self.status().feature_level)?;
         let (_waiting, answer) = self.0.proposals.wait_change(id.counter);
         let began = Instant::now();
         self.push(Event::Propose(Proposal { id, payload: Payload::Change(proposed) }))?;
@@ -53,6 +61,38 @@ impl Store {
             other => ApiError::Unmapped(other.to_string()),
         })?;
         Ok(self.members())
+    }
+
+    /// Changes several members in one joint step, guarded, and waits until the cluster has left the joint configuration. If that takes
+    /// longer than a request may, the change goes on by itself, and the configuration says that it is joint.
+    ///
+    /// # Errors
+    /// As [`Store::change`]; learners that have not caught up, or an old or new majority that is not alive.
+    pub async fn change_jointly(&self, changes: Vec<Change>, expected_index: Index) -> Result<(), Refused> {
+        for change in &changes {
+            if let Change::Promote(id) = change
+                && !self.is_caught_up(*id).await?
+            {
+                return Err(ApiError::LearnerNotReady.into());
+            }
+        }
+        if self.0.strict_reconfig {
+            let progress = self.inspect().await?.progress;
+            let active = progress.iter().filter(|one| one.recently_active).map(|one| one.id).collect();
+            reconfig::check_joint(&self.membership(), &changes, &active)?;
+        }
+        self.change(Change::Joint(changes), Some(expected_index)).await?;
+        let mut changes = self.changes();
+        let left = async {
+            while self.membership().is_joint() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // In time or not: the caller reads the configuration.
+        let _ = tokio::time::timeout(self.request_timeout(), left).await;
+        Ok(())
     }
 
     /// Hands leadership over if there is somebody to take it; if not, the change goes on as it is.
@@ -123,7 +163,7 @@ impl Store {
         if target == self.0.identity.member_id {
             return Ok(());
         }
-        if self.membership().get(target).is_none_or(|member| member.learner) {
+        if !self.membership().is_lasting_voter(target) {
             return Err(ApiError::BadLeaderTransferee);
         }
         let mut changes = self.changes();
