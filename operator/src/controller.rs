@@ -21,9 +21,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use crate::act::{self, Hands};
 use crate::crd::{LABEL_CLUSTER, QuorateCluster};
 use crate::desired::Desired;
+use crate::leader::Tenure;
 use crate::metrics::Metrics;
 use crate::observe::{self, Credentials};
 use crate::plan::{self, Action, Step};
+use crate::status::events::{self, Told};
 use crate::status::{self, View};
 
 /// Rounds in one run of the reconciler; founding and joining need about ten. Beyond, other clusters get their turn.
@@ -39,10 +41,14 @@ const STALLED: Duration = Duration::from_secs(5);
 /// After the first failure; doubled with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Longest note of an event; the API server takes 1024 bytes.
+const NOTE_CHARS_MAX: usize = 1_000;
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("this replica may not act: its lease was not renewed in time")]
+    NotLeading,
     #[error("observing: {0}")]
     Observe(#[source] kube::Error),
     #[error("writing status: {0}")]
@@ -54,6 +60,7 @@ pub enum Error {
 impl Error {
     fn kind(&self) -> &'static str {
         match self {
+            Self::NotLeading => "not_leading",
             Self::Observe(_) => "observe",
             Self::Status(_) => "status",
             Self::Act { source, .. } => source.kind(),
@@ -67,21 +74,28 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     credentials: Credentials,
     recorder: Recorder,
+    tenure: Tenure,
     /// Failures in a row by UID; entries go with success.
     failures: Mutex<HashMap<String, u32>>,
 }
 
 impl Shared {
-    /// Makes it for a client.
-    pub fn new(client: Client, metrics: Arc<Metrics>, identity: &str) -> Arc<Self> {
+    /// Makes it for a client; nothing is written once the tenure is over.
+    pub fn new(client: Client, metrics: Arc<Metrics>, identity: &str, tenure: Tenure) -> Arc<Self> {
         let reporter = Reporter { controller: "quorate-operator".to_owned(), instance: Some(identity.to_owned()) };
         Arc::new(Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             metrics,
             credentials: Credentials::default(),
+            tenure,
             failures: Mutex::default(),
         })
+    }
+
+    /// Asked right before every write: a process that slept since it observed must not act on it.
+    fn check_tenure(&self) -> Result<(), Error> {
+        if self.tenure.holds() { Ok(()) } else { Err(Error::NotLeading) }
     }
 }
 
@@ -194,8 +208,12 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     };
     let status = show(&decision.step);
     shared.metrics.show(&desired.namespace, &desired.name, &status);
+    shared.check_tenure()?;
     status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
     announce(shared, object, &decision.step).await;
+    for told in events::of_turns(object.status.as_ref(), &status) {
+        publish(shared, object, &told, "Observe").await;
+    }
     match &decision.step {
         Step::Act { action, why } => {
             let hands = Hands { client: &shared.client, desired: &desired, observation: &observation };
@@ -224,6 +242,7 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
 async fn invalid(shared: &Shared, object: &QuorateCluster, message: &str, now: Timestamp) -> Result<Next, Error> {
     let generation = object.metadata.generation.unwrap_or(0);
     let status = status::invalid(object.status.as_ref(), generation, message, now);
+    shared.check_tenure()?;
     status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
     shared.metrics.stall("InvalidSpec");
     Ok(Next::requeue(STALLED))
@@ -238,12 +257,13 @@ async fn perform(
 ) -> Result<Option<Next>, Error> {
     let name = action.name();
     let cluster = name_of(object);
+    shared.check_tenure()?;
     match act::act(hands, action).await {
         Ok(()) => {
             tracing::info!(%cluster, action = name, detail = ?Brief(action), why, "done");
             shared.metrics.action(name, "done");
-            if action.is_notable() {
-                publish(shared, object, EventType::Normal, name, &format!("{name}: {why}"), name).await;
+            if let Some(told) = events::of_action(hands.desired, &hands.observation.observed.latch, action, why) {
+                publish(shared, object, &told, name).await;
             }
             if matches!(action, Action::RemoveFinalizer) {
                 return Ok(Some(Next::await_change()));
@@ -270,15 +290,16 @@ async fn announce(shared: &Shared, object: &QuorateCluster, step: &Step) {
     });
     if !known {
         tracing::warn!(cluster = %name_of(object), reason = stall.reason, message = stall.message, "stalled");
-        publish(shared, object, EventType::Warning, stall.reason, &stall.message, "Plan").await;
+        let told = Told { warning: true, reason: stall.reason, note: stall.message.clone() };
+        publish(shared, object, &told, "Plan").await;
     }
 }
 
-async fn publish(shared: &Shared, object: &QuorateCluster, type_: EventType, reason: &str, note: &str, action: &str) {
+async fn publish(shared: &Shared, object: &QuorateCluster, told: &Told, action: &str) {
     let event = Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(note.chars().take(1_000).collect()),
+        type_: if told.warning { EventType::Warning } else { EventType::Normal },
+        reason: told.reason.to_owned(),
+        note: Some(told.note.chars().take(NOTE_CHARS_MAX).collect()),
         action: action.to_owned(),
         secondary: None,
     };

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Limits, Template, Timers};
+use crate::desired::{Limits, TEMPLATE_EPOCH, Template, Timers};
 use crate::id::Id;
 
 /// Format of the record that this operator writes; a newer one is left alone.
@@ -134,6 +134,10 @@ pub enum Error {
         "the latch has format {found} and this operator knows up to {FORMAT}: run the operator release that wrote it"
     )]
     Newer { found: u32 },
+    #[error(
+        "the members' pods were made by template {found} and this operator knows up to {TEMPLATE_EPOCH}: run the operator release that wrote the latch"
+    )]
+    NewerTemplate { found: u32 },
     #[error("the latch cannot be read ({detail}): restore the ConfigMap from a backup; it is never rewritten blindly")]
     Unreadable { detail: String },
 }
@@ -142,13 +146,19 @@ impl Latch {
     /// Parses the record; the format is looked at first, so that a newer one is named and not called broken.
     pub fn parse(text: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Head {
             format: u32,
+            #[serde(default)]
+            template_epoch: u32,
         }
         let unreadable = |error: serde_json::Error| Error::Unreadable { detail: error.to_string() };
         let head: Head = serde_json::from_str(text).map_err(unreadable)?;
         if head.format > FORMAT {
             return Err(Error::Newer { found: head.format });
+        }
+        if head.template_epoch > TEMPLATE_EPOCH {
+            return Err(Error::NewerTemplate { found: head.template_epoch });
         }
         serde_json::from_str(text).map_err(unreadable)
     }
@@ -161,5 +171,24 @@ impl Latch {
     /// The member recorded for an ordinal.
     pub fn member(&self, ordinal: u32) -> Option<&LatchedMember> {
         self.members.iter().find(|member| member.ordinal == ordinal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observed::LatchSeen;
+    use crate::plan::fixture;
+
+    #[test]
+    fn what_a_newer_operator_wrote_is_named_and_left_alone() {
+        let desired = fixture::desired(1);
+        let LatchSeen::Present { latch, .. } = fixture::running(&desired, 1).latch else { panic!("a latch") };
+        assert_eq!(Latch::parse(&latch.to_text()), Ok((*latch).clone()));
+        let newer = Latch { format: FORMAT + 1, ..(*latch).clone() };
+        assert_eq!(Latch::parse(&newer.to_text()), Err(Error::Newer { found: FORMAT + 1 }));
+        let newer = Latch { template_epoch: TEMPLATE_EPOCH + 1, ..*latch };
+        assert_eq!(Latch::parse(&newer.to_text()), Err(Error::NewerTemplate { found: TEMPLATE_EPOCH + 1 }));
+        assert!(matches!(Latch::parse("{}"), Err(Error::Unreadable { .. })));
     }
 }

@@ -24,6 +24,9 @@ struct Flags {
     /// Name of the lease that the replicas of the operator compete for.
     #[arg(long, env = "LEASE_NAME", default_value = "quorate-operator")]
     lease_name: String,
+    /// Seconds that the lease lasts without renewal: another replica takes over so long after the leader has died.
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
+    lease_seconds: u64,
     /// Name of this replica in the lease; random when empty.
     #[arg(long, env = "POD_NAME", default_value = "")]
     identity: String,
@@ -31,7 +34,7 @@ struct Flags {
     #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
     /// Level, or a list of target=level.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info,kube_lease_manager=warn")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     log_level: String,
     /// Format of the log.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "json")]
@@ -63,19 +66,23 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let client = kube::Client::try_default().await?;
     let identity =
         if flags.identity.is_empty() { format!("operator-{:016x}", rand::random::<u64>()) } else { flags.identity };
-    let settings =
-        leader::Settings { namespace: flags.lease_namespace, lease: flags.lease_name, identity: identity.clone() };
+    let settings = leader::Settings {
+        namespace: flags.lease_namespace,
+        lease: flags.lease_name,
+        identity: identity.clone(),
+        duration: std::time::Duration::from_secs(flags.lease_seconds),
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut held = tokio::select! {
-        held = leader::acquire(client.clone(), &settings) => held?,
+        held = leader::acquire(client.clone(), &settings) => held,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         ended = &mut server => { ended??; anyhow::bail!("the metrics server ended") }
     };
     tracing::info!(lease = settings.lease, identity, "leading");
     metrics.set_leader(true);
-    let shared = Shared::new(client, metrics.clone(), &settings.identity);
+    let shared = Shared::new(client, metrics.clone(), &settings.identity, held.tenure());
     let namespaces: Vec<String> = flags.namespaces.into_iter().filter(|one| !one.is_empty()).collect();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopping = async move {
@@ -86,7 +93,7 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     tokio::pin!(controller);
     let code = tokio::select! {
         () = &mut controller => { tracing::error!("the controller ended by itself"); return Ok(ExitCode::FAILURE) }
-        () = held.lost() => { tracing::error!("the lease is lost"); return Ok(ExitCode::FAILURE) }
+        () = held.lost() => { tracing::error!("not leading any more; the operator ends and starts anew"); return Ok(ExitCode::FAILURE) }
         ended = &mut server => { ended??; anyhow::bail!("the metrics server ended") }
         _ = terminate.recv() => ExitCode::SUCCESS,
         _ = interrupt.recv() => ExitCode::SUCCESS,

@@ -68,6 +68,8 @@ pub struct PodSeen {
     pub resource_version: String,
     pub deleting: bool,
     pub ready: bool,
+    /// The node it was given.
+    pub node: Option<String>,
     /// Where it can be reached, once it has an address.
     pub address: Option<String>,
     pub revision: String,

@@ -112,6 +112,9 @@ pub struct MemberStatus {
     pub db_size_bytes: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub db_in_use_bytes: Option<i64>,
+    /// Node that its pod was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of its volume claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pvc: Option<String>,

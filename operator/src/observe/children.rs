@@ -75,6 +75,7 @@ fn pod_seen(pod: &Pod) -> PodSeen {
         resource_version: pod.resource_version().unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         ready,
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         address: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty() && !is_terminal),
         revision: pod.labels().get("controller-revision-hash").cloned().unwrap_or_default(),
         trouble: trouble(pod),

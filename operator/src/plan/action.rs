@@ -177,9 +177,4 @@ impl Action {
             Self::DeleteAuthority { .. } => "DeleteAuthority",
         }
     }
-
-    /// Whether people want to read of it in the object's events.
-    pub fn is_notable(&self) -> bool {
-        !matches!(self, Self::Apply(_) | Self::AddFinalizer | Self::WriteLatch { .. } | Self::MarkVolume { .. })
-    }
 }

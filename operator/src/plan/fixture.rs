@@ -90,6 +90,7 @@ pub fn pod(ordinal: u32) -> PodSeen {
         resource_version: "1".to_owned(),
         deleting: false,
         ready: true,
+        node: Some(format!("node{ordinal}")),
         address: Some("10.0.0.1".to_owned()),
         revision: "r1".to_owned(),
         trouble: String::new(),

@@ -22,6 +22,8 @@ use jiff::Timestamp;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
+use crate::render::Child;
+use crate::tls::SecretKind;
 
 pub use action::{Action, Decision, MembershipChange, Stall, Step};
 pub use facts::{Facts, LAG_ENTRIES_MAX};
@@ -50,7 +52,7 @@ fn next(context: Context<'_>) -> Step {
         return delete::next(context);
     }
     if desired.paused {
-        return Step::Paused;
+        return certificates(context).unwrap_or(Step::Paused);
     }
     if !observed.finalizer {
         return Step::act(Action::AddFinalizer, "the finalizer is missing");
@@ -76,6 +78,14 @@ fn children(context: Context<'_>) -> Option<Step> {
         Some(conflict) => Step::stall("NameConflict", conflict.clone()),
         None => Step::act(Action::Apply(drift.child.clone()), drift.reason.clone()),
     })
+}
+
+/// Leaves are renewed while a cluster is paused too: a pause must not end in members that cannot speak to each other.
+fn certificates(context: Context<'_>) -> Option<Step> {
+    context.observed.latch.latch()?;
+    let is_leaf = |child: &Child| matches!(child, Child::Secret(SecretKind::Leaf(_)));
+    let drift = context.observed.drift.iter().find(|drift| is_leaf(&drift.child) && drift.conflict.is_none())?;
+    Some(Step::act(Action::Apply(drift.child.clone()), drift.reason.clone()))
 }
 
 /// Without a linearizable configuration nothing about membership may be decided (invariant 6): the pods come back on

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use crate::latch::{Operation, RemovalReason};
 use crate::observed::{LatchSeen, MemberSeen, Observed};
+use crate::render::{Child, Drift};
+use crate::tls::{LeafKind, SecretKind};
 
 use super::fixture::{self, answered, awaiting, desired, running};
 use super::{Action, MembershipChange, Step, plan};
@@ -177,7 +179,14 @@ fn raised_election_timeout_reaches_all_before_heartbeats_change() {
 fn paused_cluster_is_not_touched() {
     let mut desired = desired(3);
     desired.paused = true;
-    assert!(matches!(step(&desired, &running(&desired, 1)), Step::Paused));
+    let mut observed = running(&desired, 1);
+    assert!(matches!(step(&desired, &observed), Step::Paused));
+    let drift = |child| Drift { child, reason: "it differs".to_owned(), conflict: None };
+    observed.drift = vec![drift(Child::StatefulSet)];
+    assert!(matches!(step(&desired, &observed), Step::Paused));
+    let leaf = Child::Secret(SecretKind::Leaf(LeafKind::Peer));
+    observed.drift.push(drift(leaf.clone()));
+    assert_eq!(action(&desired, &observed), Action::Apply(leaf), "certificates must not run out meanwhile");
 }
 
 #[test]

@@ -253,7 +253,34 @@ fn protection(view: &View<'_>) -> Said {
         facts.voters.len(),
         facts.quorum()
     );
-    said(type_::PROTECTION_REDUCED, reduced, if reduced { "NoMargin" } else { "Margin" }, message)
+    if reduced {
+        return said(type_::PROTECTION_REDUCED, true, "NoMargin", message);
+    }
+    match crowded_node(view) {
+        Some((node, voters)) => said(
+            type_::PROTECTION_REDUCED,
+            true,
+            "NodeHoldsQuorum",
+            format!(
+                "{node} runs {voters} of {} voters, so losing it would lose the quorum: add nodes that the pods may run on, then delete a pod and its volume claim to move its member",
+                facts.voters.len()
+            ),
+        ),
+        None => said(type_::PROTECTION_REDUCED, false, "Margin", message),
+    }
+}
+
+/// The node whose loss alone would lose the quorum, and how many voters it runs.
+fn crowded_node(view: &View<'_>) -> Option<(String, usize)> {
+    let facts = view.facts;
+    let mut voters = std::collections::BTreeMap::<&str, usize>::new();
+    for ordinal in facts.voters.keys() {
+        if let Some(node) = view.observed.pods.get(ordinal).and_then(|pod| pod.node.as_deref()) {
+            *voters.entry(node).or_default() += 1;
+        }
+    }
+    let (node, count) = voters.into_iter().max_by_key(|(_, count)| *count)?;
+    (facts.voters.len().saturating_sub(count) < facts.quorum()).then(|| (node.to_owned(), count))
 }
 
 fn paused(view: &View<'_>) -> Said {

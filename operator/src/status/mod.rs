@@ -1,6 +1,7 @@
 //! The status: a pure view of what was observed and decided, written by one patch on every exit path, only if changed.
 
 mod conditions;
+pub mod events;
 mod view;
 
 use kube::api::{Patch, PatchParams};

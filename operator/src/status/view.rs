@@ -145,6 +145,7 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
                 .map(|state| signed(state.lag_entries)),
             db_size_bytes: state.map(|state| coarse(state.db_size_bytes)).filter(|bytes| *bytes > 0),
             db_in_use_bytes: state.map(|state| coarse(state.db_in_use_bytes)).filter(|bytes| *bytes > 0),
+            node: observed.pods.get(&ordinal).and_then(|pod| pod.node.clone()),
             pvc: observed.volumes.contains_key(&ordinal).then(|| desired.volume(ordinal)),
             message: (!is_healthy).then(|| view.trouble(ordinal)),
         }
@@ -192,6 +193,21 @@ mod tests {
     fn status_of_a_whole_cluster() {
         let desired = fixture::desired(3);
         insta::assert_yaml_snapshot!(status(&fixture::running(&desired, 3), 3));
+    }
+
+    #[test]
+    fn node_that_runs_too_many_voters_reduces_the_protection() {
+        let desired = fixture::desired(3);
+        let mut observed = fixture::running(&desired, 3);
+        let reduced = |observed: &Observed| {
+            let conditions = status(observed, 3).conditions;
+            conditions.into_iter().find(|one| one.type_ == "ProtectionReduced").unwrap()
+        };
+        assert_eq!(reduced(&observed).reason, "Margin", "one voter a node");
+        observed.pods.get_mut(&2).unwrap().node = Some("node1".to_owned());
+        let crowded = reduced(&observed);
+        assert_eq!((crowded.status.as_str(), crowded.reason.as_str()), ("True", "NodeHoldsQuorum"));
+        assert!(crowded.message.starts_with("node1 runs 2 of 3 voters"), "{}", crowded.message);
     }
 
     #[test]

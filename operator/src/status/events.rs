@@ -1,0 +1,179 @@
+//! Events: what a person reads at the end of `kubectl describe qc`. Pure, like the rest of status.
+
+use crate::crd::QuorateClusterStatus;
+use crate::desired::Desired;
+use crate::latch::{Latch, Operation};
+use crate::observed::LatchSeen;
+use crate::plan::{Action, MembershipChange};
+
+use super::type_;
+
+/// An event to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub warning: bool,
+    pub reason: &'static str,
+    pub note: String,
+}
+
+fn told(reason: &'static str, note: String) -> Option<Told> {
+    Some(Told { warning: false, reason, note })
+}
+
+/// What is said of an action that was performed; `None` of those that only prepare others.
+pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &str) -> Option<Told> {
+    let pod = |ordinal: &u32| desired.pod(*ordinal);
+    match action {
+        Action::AddFinalizer
+        | Action::RemoveFinalizer
+        | Action::Apply(_)
+        | Action::WriteLatch { .. }
+        | Action::MarkVolume { .. } => None,
+        Action::CreateLatch(latch) => {
+            told("Founding", format!("cluster {} is being founded on the disk of {}", latch.cluster_id, desired.pod(0)))
+        }
+        Action::Found { ordinal, cluster_id, .. } => {
+            told("Founded", format!("{} founded cluster {cluster_id}", pod(ordinal)))
+        }
+        Action::Admit { ordinal, .. } => {
+            told("MemberAdmitted", format!("{} was let in and receives the data", pod(ordinal)))
+        }
+        Action::Adopt { ordinal, cluster_id } => {
+            told("DiskAdopted", format!("{} goes on with its disk of cluster {cluster_id}", pod(ordinal)))
+        }
+        Action::SetAside { ordinal } => told(
+            "DiskSetAside",
+            format!(
+                "the data of an earlier, removed member on {}'s volume was renamed and is kept there",
+                pod(ordinal)
+            ),
+        ),
+        Action::ChangeMembership { change, .. } => of_change(desired, latch.latch(), change, why),
+        Action::HandOver { to } => {
+            let successor = name_of(desired, latch.latch(), *to);
+            told("LeadershipMoved", format!("{successor} was asked to lead: {why}"))
+        }
+        Action::SetTimers { ordinal, timers, .. } => told(
+            "TimersChanged",
+            format!(
+                "{} now has a heartbeat of {} ms and an election timeout of {} ms",
+                pod(ordinal),
+                timers.heartbeat_milliseconds,
+                timers.election_milliseconds
+            ),
+        ),
+        Action::SetLimits { ordinal, limits, .. } => told(
+            "LimitsChanged",
+            format!(
+                "{} now takes {} bytes of data, {} bytes a request and {} operations a transaction",
+                pod(ordinal),
+                limits.quota_bytes,
+                limits.request_bytes_max,
+                limits.txn_ops_max
+            ),
+        ),
+        Action::DeletePod { ordinal, .. } => told("PodDeleted", format!("{} was deleted: {why}", pod(ordinal))),
+        Action::DeleteVolume { ordinal, .. } => {
+            told("VolumeDeleted", format!("volume claim {} was deleted: {why}", desired.volume(*ordinal)))
+        }
+        Action::DeleteStatefulSet { .. } => told("StatefulSetDeleted", format!("the pods end: {why}")),
+        Action::DeleteLatch { .. } => {
+            told("RecordDeleted", format!("ConfigMap {} was deleted: {why}", desired.latch_name()))
+        }
+        Action::DeleteAuthority { name, .. } => told("AuthorityDeleted", format!("Secret {name} was deleted: {why}")),
+    }
+}
+
+fn of_change(desired: &Desired, latch: Option<&Latch>, change: &MembershipChange, why: &str) -> Option<Told> {
+    match change {
+        MembershipChange::AddLearner(member) => {
+            told("LearnerAdded", format!("{} was added without a vote as member {}", member.name, member.id))
+        }
+        MembershipChange::Promote(id) => {
+            told("MemberPromoted", format!("{} votes now: {why}", name_of(desired, latch, *id)))
+        }
+        MembershipChange::Remove(id) => {
+            told("MemberRemoved", format!("{} left the cluster: {why}", name_of(desired, latch, *id)))
+        }
+    }
+}
+
+/// Pod and id of a member of the latch or of the operation in it.
+fn name_of(desired: &Desired, latch: Option<&Latch>, id: crate::id::Id) -> String {
+    let recorded = latch.into_iter().flat_map(|latch| &latch.members).map(|one| (one.ordinal, one.disk.member_id));
+    let operation = latch.and_then(|latch| latch.operation.as_ref()).and_then(|operation| match operation {
+        Operation::Join { ordinal, disk, .. } => Some((*ordinal, disk.as_ref()?.member_id)),
+        Operation::Remove { ordinal, disk, .. } | Operation::Retire { ordinal, disk, .. } => {
+            Some((*ordinal, disk.member_id))
+        }
+    });
+    match recorded.chain(operation).find(|(_, member)| *member == id) {
+        Some((ordinal, _)) => format!("{} (member {id})", desired.pod(ordinal)),
+        None => format!("member {id}"),
+    }
+}
+
+/// What is said when a condition turned that people wait for or fear.
+pub fn of_turns(before: Option<&QuorateClusterStatus>, now: &QuorateClusterStatus) -> Vec<Told> {
+    const WATCHED: [(&str, &str, bool); 4] = [
+        (type_::READY, "True", false),
+        (type_::DEGRADED, "True", true),
+        (type_::QUORUM_LOST, "True", true),
+        (type_::STORAGE_HEALTHY, "False", true),
+    ];
+    let find = |status: &QuorateClusterStatus, kind: &str| {
+        status.conditions.iter().find(|one| one.type_ == kind).map(|one| (one.status.clone(), one.message.clone()))
+    };
+    let turned = WATCHED.into_iter().filter_map(|(kind, wanted, warning)| {
+        let (status, message) = find(now, kind)?;
+        let was = before.and_then(|before| find(before, kind)).map(|(status, _)| status);
+        let reason = if kind == type_::STORAGE_HEALTHY { "StorageUnhealthy" } else { kind };
+        // Nothing was ready and nothing was degraded before there was a cluster.
+        let is_new = status == wanted && was.as_deref() != Some(wanted) && (was.is_some() || !warning);
+        is_new.then_some(Told { warning, reason, note: message })
+    });
+    turned.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture;
+
+    #[test]
+    fn members_are_named_by_their_pods() {
+        let desired = fixture::desired(3);
+        let observed = fixture::running(&desired, 3);
+        let remove =
+            Action::ChangeMembership { expected_index: 1, change: MembershipChange::Remove(fixture::member(2)) };
+        let told = of_action(&desired, &observed.latch, &remove, "its disk is gone").unwrap();
+        assert_eq!(
+            (told.reason, told.note.as_str()),
+            ("MemberRemoved", "main-2 (member 0000000000000102) left the cluster: its disk is gone")
+        );
+        assert_eq!(of_action(&desired, &observed.latch, &Action::AddFinalizer, ""), None);
+    }
+
+    #[test]
+    fn only_turns_are_told() {
+        let condition = |kind: &str, status: &str| {
+            serde_json::from_value(serde_json::json!({
+                "type": kind, "status": status, "reason": "R", "message": "why", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap()
+        };
+        let status = |ready: &str, degraded: &str| QuorateClusterStatus {
+            conditions: vec![condition("Ready", ready), condition("Degraded", degraded)],
+            ..QuorateClusterStatus::default()
+        };
+        let reasons = |before: Option<&QuorateClusterStatus>, now: &QuorateClusterStatus| -> Vec<&'static str> {
+            of_turns(before, now).iter().map(|told| told.reason).collect()
+        };
+        let (good, bad) = (status("True", "False"), status("False", "True"));
+        assert_eq!(reasons(None, &good), ["Ready"]);
+        assert_eq!(reasons(None, &bad), [""; 0]);
+        assert_eq!(reasons(Some(&good), &good), [""; 0]);
+        assert_eq!(reasons(Some(&good), &bad), ["Degraded"]);
+        assert_eq!(reasons(Some(&bad), &good), ["Ready"]);
+    }
+}
