@@ -71,6 +71,8 @@ pub struct Recovery {
     pub index: LogIndex,
     pub segments: Vec<ScannedSegment>,
     pub tail: Tail,
+    /// Where the last group begins in the newest segment; the tail's offset when that segment has none.
+    pub last_group: u64,
 }
 
 /// Reads segment after segment; see `Scan::segment` and `Scan::finish`.
@@ -157,11 +159,12 @@ impl Scan {
                 index: LogIndex::new(start.name.base, start.previous_term),
                 segments: Vec::new(),
                 tail,
+                last_group: tail.offset,
             },
             first: start.name.base,
             end,
         });
-        state.recovery.tail = tail;
+        (state.recovery.tail, state.recovery.last_group) = (tail, tail.offset);
         state.recovery.hint = state.recovery.hint.max(start.hint);
         state.recovery.segments.push(ScannedSegment { name: start.name, id: start.id });
         state
@@ -220,6 +223,7 @@ impl State {
             let offset = location.offset;
             recovery.index.put(index, location).map_err(|gap| Error::Gap { file, offset, gap })?;
         }
+        recovery.last_group = recovery.tail.offset;
         recovery.tail = group.tail;
         Ok(())
     }

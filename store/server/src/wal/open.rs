@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File};
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,7 +67,23 @@ pub(super) fn open(directory: &Path, options: Options, durable_applied: Index) -
         // Left alone, its records could one day be taken for those of a later group.
         current.erase(torn.offset)?;
     }
+    if options.fsync {
+        settle(&current, &recovery)?;
+        directory_handle.sync_all().map_err(Error::io("sync", directory))?;
+    }
     Ok(assemble(directory, directory_handle, options, spares, current, segments, recovery))
+}
+
+/// Makes the last group durable before anybody counts on it: a process that was killed between write and sync left it in the page
+/// cache alone, and after a failed sync the kernel may take its pages for clean, so they are written again. Every group before it was
+/// synced before it was written.
+fn settle(current: &SegmentFile, recovery: &Recovery) -> Result<(), Error> {
+    let bytes = usize::try_from(recovery.tail.offset - recovery.last_group).expect("a group fits into memory");
+    let mut group = vec![0; bytes];
+    let read = current.file.read_exact_at(&mut group, recovery.last_group);
+    read.map_err(Error::io("reading", &current.path))?;
+    current.write(&group, recovery.last_group)?;
+    current.sync()
 }
 
 fn assemble(
@@ -79,7 +95,7 @@ fn assemble(
     segments: VecDeque<Arc<SegmentFile>>,
     recovery: Recovery,
 ) -> (Wal, Recovered) {
-    let Recovery { hard_state, commit, hint, marker, torn, index, segments: _, tail } = recovery;
+    let Recovery { hard_state, commit, hint, marker, torn, index, segments: _, tail, last_group: _ } = recovery;
     let recovered = Recovered {
         hard_state,
         first_index: index.first(),
