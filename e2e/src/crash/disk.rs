@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -24,6 +25,21 @@ mod ioctl {
         b'X',
         125,
         u32
+    );
+    // FIFREEZE and FITHAW of the kernel's fs.h: _IOWR('X', 119, int) and _IOWR('X', 120, int).
+    nix::ioctl_readwrite!(
+        #[doc = "Holds up every write to a file system."]
+        freeze,
+        b'X',
+        119,
+        i32
+    );
+    nix::ioctl_readwrite!(
+        #[doc = "Lets writes go on."]
+        thaw,
+        b'X',
+        120,
+        i32
     );
 }
 
@@ -88,6 +104,35 @@ impl Disk {
         Ok(())
     }
 
+    /// From here every write waits, as on a disk that does not answer. A plain folder never stalls.
+    pub fn stall(&self) -> Result<(), Error> {
+        let Disk::Ext4 { mount, namespace, .. } = self else { return Ok(()) };
+        let point = File::open(namespace.seen(mount)).map_err(Error::io("open", mount))?;
+        let mut unused = 0;
+        // SAFETY: the descriptor is open for the length of the call, which leaves the integer alone.
+        unsafe { ioctl::freeze(point.as_raw_fd(), &mut unused) }.map_err(|errno| Error::Io {
+            doing: "freeze",
+            path: mount.clone(),
+            source: errno.into(),
+        })?;
+        Ok(())
+    }
+
+    /// Ends a stall; nothing happens when there is none.
+    pub fn resume(&self) {
+        if let Disk::Ext4 { mount, namespace, .. } = self {
+            thaw(&namespace.seen(mount));
+        }
+    }
+
+    /// The block device below the file system as "MAJOR:MINOR"; a plain folder has none of its own.
+    pub fn device(&self) -> Result<Option<String>, Error> {
+        let Disk::Ext4 { mount, namespace, .. } = self else { return Ok(None) };
+        let metadata = fs::metadata(namespace.seen(mount)).map_err(Error::io("look at", mount))?;
+        let device = metadata.dev();
+        Ok(Some(format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device))))
+    }
+
     /// Brings the disk back as a restarted machine finds it. Nothing may have it open.
     pub fn restore_power(&self) -> Result<(), Error> {
         let Disk::Ext4 { image, mount, namespace } = self else { return Ok(()) };
@@ -96,7 +141,16 @@ impl Disk {
     }
 }
 
-fn run(command: &mut Command) -> Result<(), Error> {
+/// Ends the stall of the file system at a path, if there is one.
+pub(super) fn thaw(mount: &Path) {
+    let Ok(point) = File::open(mount) else { return };
+    let mut unused = 0;
+    // SAFETY: as in `Disk::stall`. It fails where nothing is frozen, which is as wanted.
+    let _ = unsafe { ioctl::thaw(point.as_raw_fd(), &mut unused) };
+}
+
+/// Runs a command of the harness to its end; what it said on its standard error is the error.
+pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     let output = command.output().map_err(Error::io("run", PathBuf::from(command.get_program())))?;
     if output.status.success() {
         return Ok(());

@@ -1,13 +1,9 @@
 //! One real `quorate` process: its addresses, its disk, its log, started and killed at will.
 
-use std::fs::{self, File};
 use std::net::{IpAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_api::etcdserverpb::{DefragmentRequest, RangeRequest, RangeResponse};
@@ -15,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::Error;
 use super::disk::Disk;
+use super::process::{Process, server_binary, tail};
 
 /// Longer than an election under load on a busy machine; a client of the harness never waits longer for one answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,12 +21,6 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks at a member that does not answer yet.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-
-/// Stopping a process takes microseconds; this only bounds the wait.
-const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The lines of a member's log that an error shows.
-const LOG_TAIL_LINES: usize = 25;
 
 /// A member's name and URLs, fixed for its life.
 #[derive(Debug, Clone)]
@@ -71,7 +62,7 @@ pub struct Member {
     settings: Settings,
     /// On the machine's own disk, so that it outlives power cuts.
     log: PathBuf,
-    process: Option<Child>,
+    process: Option<Process>,
     channel: Channel,
 }
 
@@ -105,8 +96,6 @@ impl Member {
     pub fn start(&mut self) -> Result<(), Error> {
         assert!(self.process.is_none(), "member {} runs already", self.address.name);
         let binary = server_binary()?;
-        let log = File::options().create(true).append(true).open(&self.log).map_err(Error::io("open", &self.log))?;
-        let errors = log.try_clone().map_err(Error::io("open", &self.log))?;
         let mut command = self.disk.command(&binary);
         command
             .arg(format!("--name={}", self.address.name))
@@ -119,54 +108,33 @@ impl Member {
             .arg(format!("--initial-cluster-token={}", self.settings.token))
             // Few, so that a member which cuts its log keeps next to nothing for those that are away.
             .arg("--snapshot-catchup-entries=20");
-        // Its flags alone say how it runs.
-        for (name, _) in std::env::vars_os() {
-            if ["QUORATE_", "ETCD_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                command.env_remove(name);
-            }
-        }
         if !self.settings.fsync {
             command.arg("--unsafe-no-fsync=true");
         }
-        let child =
-            command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(Error::io("start", binary))?;
-        self.process = Some(child);
+        self.process = Some(Process::start(&self.address.name, command, &self.log)?);
         Ok(())
     }
 
     /// SIGKILL, and the process is gone when this returns.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.process.take() {
-            // The process may have ended by itself (a disk without power), which leaves nothing to kill.
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(process) = self.process.take() {
+            process.kill();
         }
     }
 
-    /// Stops the process where it stands: from here no thread of it runs a further instruction, so no answer leaves it.
-    /// A thread inside a system call stays there, and whatever the call comes to is never seen.
+    /// Stops the process where it stands.
     pub async fn freeze(&self) -> Result<(), Error> {
-        let Some(child) = &self.process else { return Ok(()) };
-        let pid = i32::try_from(child.id()).expect("a process id of Linux is below 2^22");
-        // A process that has ended by itself cannot be stopped, and need not be.
-        if kill(Pid::from_raw(pid), Signal::SIGSTOP).is_err() {
-            return Ok(());
+        match &self.process {
+            Some(process) => process.freeze().await,
+            None => Ok(()),
         }
-        let started = Instant::now();
-        while !stands_still(pid) {
-            if started.elapsed() > FREEZE_TIMEOUT {
-                return Err(Error::NotFrozen { member: self.address.name.clone(), waited: FREEZE_TIMEOUT });
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 
     /// Waits until this member answers a linearizable read; an error says what its log ended with.
     pub async fn ready(&mut self) -> Result<(), Refusal> {
         let started = Instant::now();
         while started.elapsed() < READY_TIMEOUT {
-            if let Some(status) = self.process.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            if let Some(status) = self.process.as_mut().and_then(Process::ended) {
                 self.process = None;
                 return Err(self.refusal(format!("the process ended with {status}")));
             }
@@ -202,12 +170,6 @@ impl Member {
     }
 }
 
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// A member that does not serve after its restart.
 #[derive(Debug)]
 pub struct Refusal {
@@ -215,35 +177,4 @@ pub struct Refusal {
     pub reason: String,
     /// The end of its log.
     pub log: String,
-}
-
-/// Whether every thread of a process is stopped, dead or inside an uninterruptible system call (states T, Z, X and D).
-fn stands_still(pid: i32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
-    threads.flatten().all(|thread| {
-        let Ok(status) = fs::read_to_string(thread.path().join("stat")) else { return true };
-        // "PID (NAME) STATE …", and the name may hold anything.
-        let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        state.is_none_or(|state| "TtZXD".contains(state))
-    })
-}
-
-/// The binary under test: `$QUORATE_BIN`, or `quorate` of the same build as the test.
-fn server_binary() -> Result<PathBuf, Error> {
-    let path = match std::env::var_os("QUORATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let test = std::env::current_exe().map_err(Error::io("find", "the test's own binary"))?;
-            // target/debug/deps/NAME-HASH
-            let profile = test.parent().and_then(Path::parent).expect("a test binary stands in target/PROFILE/deps");
-            profile.join("quorate")
-        }
-    };
-    if path.is_file() { Ok(path) } else { Err(Error::NoBinary(path)) }
-}
-
-fn tail(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
 }

@@ -4,7 +4,9 @@
 //! `kill -9` keeps the page cache, so a store that never syncs passes it; a power cut of a disk of its own (an ext4 image
 //! on a loop mount, shut down without a flush) loses what was not synced, and a server without fdatasync must fail it.
 //!
-//! Reading order: [`rounds`] (one run: load, faults, check), [`cluster`], [`member`], [`disk`], [`load`], [`checker`].
+//! Chaos (`crate::chaos`) runs its members on the same [`disk`], [`namespace`], [`process`] and [`workspace`].
+//!
+//! Reading order: [`rounds`] (one run: load, faults, check), [`cluster`], [`member`], [`process`], [`disk`], [`load`], [`checker`].
 
 pub mod checker;
 pub mod cluster;
@@ -12,9 +14,10 @@ pub mod disk;
 mod error;
 pub mod load;
 pub mod member;
-mod namespace;
+pub mod namespace;
+pub mod process;
 pub mod rounds;
-mod workspace;
+pub mod workspace;
 
 pub use error::Error;
 pub use rounds::{Fault, Plan, Report, run};

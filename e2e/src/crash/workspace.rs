@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Error;
+use super::disk::thaw;
 
 const PREFIX: &str = "quorate-crash-";
 
@@ -68,6 +69,12 @@ fn sweep() {
 /// Ends the processes that run in a folder and removes it.
 fn clear(folder: &Path) {
     for pid in processes_of(folder) {
+        // A process that waits for a stalled disk does not die.
+        for mount in fs::read_dir(format!("/proc/{pid}/root{}", folder.display())).into_iter().flatten().flatten() {
+            if mount.path().is_dir() {
+                thaw(&mount.path());
+            }
+        }
         // It may have ended by itself in between, which is as good.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }

@@ -6,13 +6,11 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::KeyPair;
 
 use super::error::{Result, io};
 use super::layout::{API_PORT, API_SERVICE_ADDRESS, LAN_ADDRESS, Layout, node_address, node_name};
+use crate::authority::{Authority, Issued};
 
 /// User of a kubeconfig: its file's name, the name and the group by which the API server knows it.
 const USERS: [(&str, &str, Option<&str>); 4] = [
@@ -25,18 +23,19 @@ const USERS: [(&str, &str, Option<&str>); 4] = [
 /// Writes every certificate, key and kubeconfig of the cluster into its `pki` folder.
 pub fn write(layout: &Layout, nodes: u32) -> Result<()> {
     let kubernetes = Authority::new("kubernetes-ca")?;
-    kubernetes.write(layout, "ca")?;
+    write_authority(layout, &kubernetes, "ca")?;
     let localhost = ["127.0.0.1", "localhost"].map(str::to_owned);
     let api_names =
         ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
     let api_names = api_names.map(str::to_owned).into_iter().chain(localhost.clone());
     let api_names = api_names.chain([API_SERVICE_ADDRESS.to_string(), LAN_ADDRESS.to_string()]).collect();
-    kubernetes.issue("kube-apiserver", None, api_names)?.write(layout, "apiserver")?;
-    kubernetes.issue("apiserver-kubelet", Some("system:masters"), Vec::new())?.write(layout, "apiserver-kubelet")?;
-    kubernetes.issue("front-proxy", None, Vec::new())?.write(layout, "front-proxy")?;
+    write_issued(layout, &kubernetes.issue("kube-apiserver", None, api_names)?, "apiserver")?;
+    let to_kubelets = kubernetes.issue("apiserver-kubelet", Some("system:masters"), Vec::new())?;
+    write_issued(layout, &to_kubelets, "apiserver-kubelet")?;
+    write_issued(layout, &kubernetes.issue("front-proxy", None, Vec::new())?, "front-proxy")?;
     for (file, name, group) in USERS {
         let user = kubernetes.issue(name, group, Vec::new())?;
-        user.write(layout, file)?;
+        write_issued(layout, &user, file)?;
         let server = format!("https://{LAN_ADDRESS}:{API_PORT}");
         write_secret(&layout.pki(&format!("{file}.kubeconfig")), &kubeconfig(&server, &kubernetes, &user))?;
     }
@@ -44,7 +43,7 @@ pub fn write(layout: &Layout, nodes: u32) -> Result<()> {
         let (name, address) = (node_name(node), node_address(node).to_string());
         let user = format!("system:node:{name}");
         let kubelet = kubernetes.issue(&user, Some("system:nodes"), vec![name.clone(), address])?;
-        kubelet.write(layout, &name)?;
+        write_issued(layout, &kubelet, &name)?;
         let server = format!("https://{LAN_ADDRESS}:{API_PORT}");
         write_secret(&layout.pki(&format!("{name}.kubeconfig")), &kubeconfig(&server, &kubernetes, &kubelet))?;
     }
@@ -53,9 +52,9 @@ pub fn write(layout: &Layout, nodes: u32) -> Result<()> {
     write_secret(&layout.pki("service-accounts.pub"), &accounts.public_key_pem())?;
 
     let store = Authority::new("store-ca")?;
-    store.write(layout, "store-ca")?;
-    store.issue("store", None, localhost.to_vec())?.write(layout, "store")?;
-    store.issue("kube-apiserver", None, Vec::new())?.write(layout, "store-client")
+    write_authority(layout, &store, "store-ca")?;
+    write_issued(layout, &store.issue("store", None, localhost.to_vec())?, "store")?;
+    write_issued(layout, &store.issue("kube-apiserver", None, Vec::new())?, "store-client")
 }
 
 /// The admin's kubeconfig with another address of the API server, such as the relay's.
@@ -65,55 +64,20 @@ pub fn admin_kubeconfig(layout: &Layout, server: &str) -> Result<String> {
     Ok(text.replace(&format!("https://{LAN_ADDRESS}:{API_PORT}"), server))
 }
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-struct Issued {
-    certificate: String,
-    key: String,
+fn write_authority(layout: &Layout, authority: &Authority, name: &str) -> Result<()> {
+    write_secret(&layout.pki(&format!("{name}.crt")), &authority.certificate())?;
+    write_secret(&layout.pki(&format!("{name}.key")), &authority.key())
 }
 
-impl Authority {
-    fn new(name: &str) -> Result<Self> {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        Ok(Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?))
-    }
-
-    /// A certificate for both ends of a connection. Without `names` it can only be a client's.
-    fn issue(&self, name: &str, group: Option<&str>, names: Vec<String>) -> Result<Issued> {
-        let mut parameters = CertificateParams::new(names)?;
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        if let Some(group) = group {
-            parameters.distinguished_name.push(DnType::OrganizationName, group);
-        }
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        parameters.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        let certificate = parameters.signed_by(&key, &self.0)?;
-        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
-    }
-
-    fn write(&self, layout: &Layout, name: &str) -> Result<()> {
-        write_secret(&layout.pki(&format!("{name}.crt")), &self.0.pem())?;
-        write_secret(&layout.pki(&format!("{name}.key")), &self.0.key().serialize_pem())
-    }
-}
-
-impl Issued {
-    fn write(&self, layout: &Layout, name: &str) -> Result<()> {
-        write_secret(&layout.pki(&format!("{name}.crt")), &self.certificate)?;
-        write_secret(&layout.pki(&format!("{name}.key")), &self.key)
-    }
+fn write_issued(layout: &Layout, issued: &Issued, name: &str) -> Result<()> {
+    write_secret(&layout.pki(&format!("{name}.crt")), &issued.certificate)?;
+    write_secret(&layout.pki(&format!("{name}.key")), &issued.key)
 }
 
 /// Whole in itself, so that it works wherever it is copied to.
 fn kubeconfig(server: &str, authority: &Authority, user: &Issued) -> String {
     let (authority, certificate, key) =
-        (STANDARD.encode(authority.0.pem()), STANDARD.encode(&user.certificate), STANDARD.encode(&user.key));
+        (STANDARD.encode(authority.certificate()), STANDARD.encode(&user.certificate), STANDARD.encode(&user.key));
     format!(
         "apiVersion: v1\n\
          kind: Config\n\
