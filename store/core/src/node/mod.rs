@@ -9,6 +9,7 @@
 //! - a read is answered at an index that was confirmed by a round that began after the read arrived.
 
 mod apply;
+mod fence;
 mod persist;
 mod propose;
 mod read;
@@ -59,6 +60,12 @@ pub enum Event {
     ChangeApplied {
         index: Index,
         accepted: Option<ConfState>,
+    },
+    /// An election timeout has this many ticks from now on: 2 to `replica::ELECTION_TICKS_MAX`.
+    ElectionTicks(usize),
+    /// Keep out of raft (`node/fence.rs`), or take part again.
+    Fence {
+        fenced: bool,
     },
     /// Hand leadership over.
     Transfer {
@@ -146,6 +153,7 @@ pub struct Node {
     persists: persist::Order,
     apply: apply::Pipeline,
     snapshot_asked: bool,
+    fenced: bool,
 }
 
 impl Node {
@@ -160,6 +168,7 @@ impl Node {
             persists: persist::Order::default(),
             apply: apply::Pipeline::new(applied),
             snapshot_asked: false,
+            fenced: false,
             replica,
         }
     }
@@ -168,23 +177,34 @@ impl Node {
     pub fn turn(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for event in events {
-            self.step(event, &mut effects);
+            match self.fenced {
+                true => self.step_fenced(event, &mut effects),
+                false => self.step(event, &mut effects),
+            }
         }
-        self.leave_joint();
-        self.propose_waiting(&mut effects);
-        self.start_read_round();
+        if !self.fenced {
+            self.leave_joint();
+            self.propose_waiting(&mut effects);
+            self.start_read_round();
+        }
         self.pump(&mut effects);
+        if self.fenced {
+            fence::silence(&mut effects);
+        }
         effects
     }
 
     pub fn status(&self) -> Status {
+        // A fenced member leads nobody and follows nobody, whatever raft was when it was fenced.
+        let (role, leader) =
+            if self.fenced { (Role::Follower, 0) } else { (self.replica.role(), self.replica.leader()) };
         Status {
-            role: self.replica.role(),
-            leader: self.replica.leader(),
+            role,
+            leader,
             term: self.replica.term(),
             commit: self.replica.commit(),
             applied: self.apply.applied(),
-            leads_with_commit: self.replica.leads_with_commit(),
+            leads_with_commit: !self.fenced && self.replica.leads_with_commit(),
             sole_voter: self.replica.is_sole_voter(),
         }
     }
@@ -211,6 +231,8 @@ impl Node {
             Event::Persisted { number } => self.persisted(number, effects),
             Event::Applied { index } => self.applied(index),
             Event::ChangeApplied { index, accepted } => self.change_applied(index, accepted),
+            Event::ElectionTicks(ticks) => self.replica.set_election_ticks(ticks),
+            Event::Fence { fenced } => self.fence(fenced, effects),
             Event::Transfer { to } => self.replica.transfer_leader(to),
             Event::Unreachable { id } => self.replica.report_unreachable(id),
             Event::SnapshotSent { id, installed } => self.replica.report_snapshot(id, installed),

@@ -39,6 +39,11 @@ impl Rounds {
         self.requested = self.requested.max(token);
     }
 
+    /// The round under way confirms nothing any more; a new one will serve its reads.
+    pub fn abandon(&mut self) {
+        self.current = None;
+    }
+
     fn next_context(&mut self) -> Vec<u8> {
         self.counter += 1;
         [self.member, self.boot, self.counter].iter().flat_map(|part| part.to_be_bytes()).collect()

@@ -3,7 +3,9 @@
 //! is lost, confirmed reads are not stale, and once the faults end everything proposed gets done.
 
 mod departure;
+mod fence;
 mod hand;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,8 @@ struct Disk {
     /// The flushed state: how far it is applied, and the configuration there.
     flushed: (Index, Membership),
     boot: u64,
+    /// Whether the member is kept out of raft.
+    fenced: bool,
 }
 
 impl Disk {
@@ -96,6 +100,8 @@ struct World {
     acknowledged: BTreeMap<u64, Index>,
     confirmed_reads: u64,
     crashes: u64,
+    fences: u64,
+    other_timers: u64,
 }
 
 struct Cluster {
@@ -128,7 +134,8 @@ impl Host {
         };
         self.membership = membership;
         let mut node = Node::new(start, self.disk.boot, Box::new(Reader(self.disk.log.clone())));
-        self.effects = node.turn([]).into();
+        let fence = self.disk.fenced.then_some(Event::Fence { fenced: true });
+        self.effects = node.turn(fence).into();
         self.node = Some(node);
     }
 
@@ -228,7 +235,9 @@ impl Cluster {
                     self.world.confirmed_reads += 1;
                 }
             }
-            Effect::Overloaded(id) => panic!("seed {}: {id:?} refused, the queue is far from full", self.seed),
+            Effect::Overloaded(id) => {
+                assert!(self.world.fences > 0, "seed {}: {id:?} refused, the queue is far from full", self.seed);
+            }
             Effect::BuildSnapshot => panic!("seed {}: the log is whole, nobody needs a snapshot", self.seed),
         }
     }
@@ -252,9 +261,10 @@ impl Cluster {
     }
 
     fn change(&mut self, id: MemberId, change: Change) {
-        let proposed = Proposed { id: CommandId::default(), change, expected_index: None, learners_max: 1 };
+        let command = CommandId { member: id, boot: self.hosts[&id].disk.boot, counter: 0 };
+        let proposed = Proposed { id: command, change, expected_index: None, learners_max: 1 };
         let payload = Payload::Change(proposed);
-        self.turn(id, Some(Event::Propose(Proposal { id: CommandId::default(), payload })));
+        self.turn(id, Some(Event::Propose(Proposal { id: command, payload })));
     }
 
     fn read(&mut self, id: MemberId) {
@@ -324,6 +334,12 @@ impl World {
 
 /// Runs one seed; returns what happened, for the suite to check that faults and reads occurred at all.
 fn run(seed: u64) -> (u64, u64, Index) {
+    let (world, last) = run_with(seed, |_| {});
+    (world.crashes, world.confirmed_reads, last)
+}
+
+/// `more` happens between two steps while there are faults.
+fn run_with(seed: u64, more: impl Fn(&mut Cluster)) -> (World, Index) {
     let mut cluster = Cluster::found(seed);
     let mut counter = 0;
     let mut wanted: VecDeque<Change> = [2, 3]
@@ -332,6 +348,7 @@ fn run(seed: u64) -> (u64, u64, Index) {
         .collect();
     for step in 0..12_000 {
         cluster.happen(true);
+        more(&mut cluster);
         let id = 1 + cluster.chance.below(3) as u64;
         if step % 10 == 0 {
             counter += 1;
@@ -350,6 +367,10 @@ fn run(seed: u64) -> (u64, u64, Index) {
         }
     }
     // The faults end: everything must come to rest, with every member at the same point.
+    for id in 1..=3 {
+        cluster.fence(id, false);
+        cluster.turn(id, Some(Event::ElectionTicks(ELECTION_TICKS)));
+    }
     for _ in 0..40_000 {
         cluster.happen(false);
     }
@@ -374,7 +395,7 @@ fn run(seed: u64) -> (u64, u64, Index) {
         let applied = cluster.hosts[&id].node.as_ref().unwrap().status().applied;
         assert_eq!(applied, last, "seed {seed}: member {id} did not catch up");
     }
-    (cluster.world.crashes, cluster.world.confirmed_reads, last)
+    (cluster.world, last)
 }
 
 #[test]

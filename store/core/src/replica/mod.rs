@@ -2,6 +2,7 @@
 //!
 //! Follows the Raft thesis (pre-vote 9.6, leadership transfer 3.10, ReadIndex 6.4, writing to the leader's disk in parallel 10.2.1).
 
+mod clock;
 mod convert;
 mod departure;
 mod message;
@@ -9,6 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use clock::ELECTION_TICKS_MAX;
 pub use departure::Departure;
 pub use message::{DecodeError, Message};
 pub use store::{LogReadError, LogReader};
@@ -34,7 +36,7 @@ const CAMPAIGN_GAP_ENTRIES_MAX: u64 = 5_000;
 /// Raft's clock is the tick: one heartbeat interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Ticks without a leader before a campaign; the real timeout is drawn from [n, 2n). At least 2.
+    /// Ticks without a leader before a campaign; the real timeout is drawn from [n, 2n). At least 2, at most `ELECTION_TICKS_MAX`.
     pub election_ticks: usize,
     pub pre_vote: bool,
 }
@@ -135,10 +137,9 @@ impl Replica {
         hard_state.commit = hard_state.commit.max(applied);
         assert!(hard_state.commit <= last_index, "commit {} beyond the log's end {last_index}", hard_state.commit);
         assert!(truncated.0 <= applied, "log starts at {} after applied {applied}", truncated.0);
-        assert!(timing.election_ticks >= 2, "raft needs an election timeout above the heartbeat's");
         let config = raft::Config {
             id,
-            election_tick: timing.election_ticks,
+            election_tick: clock::TIMEOUT_UNITS,
             heartbeat_tick: 1,
             applied,
             max_size_per_msg: MESSAGE_BYTES_MAX,
@@ -161,7 +162,7 @@ impl Replica {
         replica.draw_election_timeout();
         // Like etcd, a starting member waits for one more tick than the drawn surplus instead of a whole timeout: a live leader
         // is heard of within one heartbeat.
-        replica.node.raft.election_elapsed = timing.election_ticks - 1;
+        replica.node.raft.election_elapsed = clock::TIMEOUT_UNITS - clock::units_per_tick(timing.election_ticks);
         replica
     }
 
@@ -239,7 +240,7 @@ impl Replica {
             if applied < self.replay_until || self.commit() - applied > CAMPAIGN_GAP_ENTRIES_MAX {
                 // It must not campaign, but its word for a leader that is gone runs out: others may need its vote.
                 let elapsed = &mut self.node.raft.election_elapsed;
-                *elapsed = (*elapsed + 1).min(self.timing.election_ticks);
+                *elapsed = (*elapsed + clock::units_per_tick(self.timing.election_ticks)).min(clock::TIMEOUT_UNITS);
                 return;
             }
             let log = &self.node.raft.raft_log;
@@ -252,6 +253,7 @@ impl Replica {
                 let _ = self.node.campaign();
             }
         }
+        self.advance_election_clock();
         self.node.tick();
         self.overwrite_election_timeout();
     }
@@ -418,9 +420,7 @@ impl Replica {
         self.rng ^= self.rng << 13;
         self.rng ^= self.rng >> 7;
         self.rng ^= self.rng << 17;
-        let ticks = self.timing.election_ticks;
-        let surplus = (self.rng % ticks as u64) as usize;
-        self.node.raft.set_randomized_election_timeout(ticks + surplus);
+        self.node.raft.set_randomized_election_timeout(clock::draw(self.timing.election_ticks, self.rng));
     }
 }
 
