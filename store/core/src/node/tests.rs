@@ -5,6 +5,7 @@
 mod departure;
 mod fence;
 mod hand;
+mod joint;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -262,7 +263,7 @@ impl Cluster {
 
     fn change(&mut self, id: MemberId, change: Change) {
         let command = CommandId { member: id, boot: self.hosts[&id].disk.boot, counter: 0 };
-        let proposed = Proposed { id: command, change, expected_index: None, learners_max: 1 };
+        let proposed = Proposed { id: command, change, expected_index: None, learners_max: 2 };
         let payload = Payload::Change(proposed);
         self.turn(id, Some(Event::Propose(Proposal { id: command, payload })));
     }
@@ -292,7 +293,7 @@ impl Cluster {
 
     /// One random happening. Faults stop when `faults` is false.
     fn happen(&mut self, faults: bool) {
-        let id = 1 + self.chance.below(3) as u64;
+        let id = 1 + self.chance.below(self.hosts.len()) as u64;
         match self.chance.below(8) {
             0 => self.turn(id, Some(Event::Tick)),
             1..=3 => (0..=self.chance.below(8)).for_each(|_| self.perform(id)),

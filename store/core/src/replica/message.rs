@@ -67,6 +67,12 @@ impl Message {
         self.0.term
     }
 
+    /// How many entries it carries.
+    #[cfg(test)]
+    pub fn entries(&self) -> usize {
+        self.0.entries.len()
+    }
+
     /// The point of a snapshot message; its files go first, on their own channel.
     pub fn snapshot(&self) -> Option<SnapshotMeta> {
         (self.0.get_msg_type() == MessageType::MsgSnapshot).then(|| convert::snapshot_meta(self.0.get_snapshot()))
