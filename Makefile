@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODES ?= 3
 
-.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim up down bench image clean
+.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim sim-hours fuzz up down bench image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +38,17 @@ test-integration: ## Integration tests only (real RocksDB, loopback, one process
 test-e2e: ## End-to-end tests only (real processes, real Kubernetes; needs root)
 	@scripts/in-copy scripts/stages.sh e2e
 
-test-long: ## What is too long for `make test`: 30 rounds of crashes and of power cuts
+test-long: ## What is too long for `make test`: thousands of simulated clusters, 30 rounds of crashes and of power cuts
 	@scripts/test.sh long
 
-sim: ## Simulate SEEDS whole clusters under faults from FIRST_SEED on (defaults 2000 and 1)
-	@scripts/in-copy scripts/cargo run --release -p quorate-sim -- --seeds $(or $(SEEDS),2000) --first-seed $(or $(FIRST_SEED),1)
+sim: ## Simulate SEEDS whole clusters under faults from FIRST_SEED on, of MEMBERS voters at most (defaults 2000, 1 and 3)
+	@QUORATE_COMMIT=$$(git describe --always --dirty=+) scripts/in-copy scripts/sim.sh --seeds $(or $(SEEDS),2000) --first-seed $(or $(FIRST_SEED),1) --members $(or $(MEMBERS),3)
+
+sim-hours: ## Write the totals of the log of simulated hours into docs/correctness.md
+	@scripts/cargo run -q --profile sim -p quorate-sim -- hours --log "$$(. scripts/env.sh && echo $$QUORATE_CACHE)/logs/sim-hours.tsv" --write-page docs/correctness.md
+
+fuzz: ## Fuzz every decoder for DURATION seconds each (default 60; TARGET=name for one)
+	@scripts/in-copy scripts/fuzz.sh
 
 up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
 	@scripts/setup.sh

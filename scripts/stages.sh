@@ -38,7 +38,14 @@ run_generated() { scripts/generate.sh --check; }
 run_unit() { cargo test --workspace --no-fail-fast --lib --bins; }
 run_integration() { cargo test --workspace --no-fail-fast --exclude quorate-e2e --test '*'; }
 run_e2e() { cargo build --workspace --bins && cargo test --no-fail-fast -p quorate-e2e --test '*'; }
-run_long() { cargo build --workspace --bins && QUORATE_TEST_LONG=1 cargo test -p quorate-e2e --test crash -- --nocapture; }
+run_long() {
+  local status=0
+  # Each suite ends with its summary; a failing seed names the command that replays it.
+  scripts/sim.sh --seeds 3000 || status=1
+  scripts/sim.sh --seeds 500 --members 5 || status=1
+  cargo build --workspace --bins && QUORATE_TEST_LONG=1 cargo test -p quorate-e2e --test crash -- --nocapture || status=1
+  return $status
+}
 
 # Stages in which a run of no test at all is a failure: it means that the runner found nothing, not that all is well.
 has_tests() { case "$1" in unit | integration | e2e | long) return 0 ;; *) return 1 ;; esac }
@@ -52,7 +59,8 @@ count() {
 # What a person wants to see while a stage runs; everything is in its log.
 condensed() {
   case "$1" in
-    e2e | long) grep --line-buffered -E '^ +Running|^test |^error' ;;
+    e2e) grep --line-buffered -E '^ +Running|^test |^error' ;;
+    long) grep --line-buffered -E '^ +Running|^test |^error|^seed |^[0-9]+ seeds' ;;
     *) grep --line-buffered -E '^ +Running|^test result|^test .* FAILED|^error' ;;
   esac || true
 }

@@ -23,4 +23,6 @@ if [ "$status" != 0 ]; then
   exit 1
 fi
 printf '== setup ok: %d s (budget %d s)\n' "$took" "$budget"
+# The copy has no history; the simulator's log of hours names the commit.
+export QUORATE_COMMIT=${QUORATE_COMMIT:-$(git -C "$here" describe --always --dirty=+ 2>/dev/null || echo unknown)}
 exec "$here/in-copy" scripts/stages.sh "$@"

@@ -11,6 +11,8 @@ use crate::cluster::{Cluster, What};
 use crate::host::Host;
 use crate::model::Answer;
 use crate::options::Bug;
+use crate::tamper;
+use crate::world::unreclaimed_bytes;
 
 /// Entries between two comparisons of HashKV.
 const HASH_EVERY: u64 = 16;
@@ -19,10 +21,16 @@ impl Cluster {
     pub(crate) fn apply(&mut self, host: &mut Host, entries: Vec<Entry>) {
         let Some(process) = &mut host.process else { return };
         let count = entries.len() as u64;
-        let mut turn = process.machine.turn(&process.live, Limits::default());
-        for mut entry in entries {
-            self.world.committed(host.id, &entry);
-            if self.options.bug == Some(Bug::ApplyTwice) && entry.index % 16 == 7 {
+        let limits =
+            Limits { quota_bytes: self.world.quota_bytes, unreclaimed_bytes: unreclaimed_bytes(host.id) };
+        let bug = self.options.bug;
+        let quota = limits.quota_bytes;
+        let damaged = |entry| tamper::entry(bug, entry, &process.machine, quota);
+        let made: Vec<(Entry, Entry)> = entries.into_iter().map(|entry| (entry.clone(), damaged(entry))).collect();
+        let mut turn = process.machine.turn(&process.live, limits);
+        for (original, mut entry) in made {
+            self.world.committed(host.id, &original);
+            if bug == Some(Bug::ApplyTwice) && entry.index % 16 == 7 {
                 entry.data = doubled(entry.data);
             }
             if let Err(error) = turn.entry(entry.index, entry.term, entry.data) {
@@ -50,24 +58,35 @@ impl Cluster {
         self.world.applied(host.id, index, applied.revision, applied.compact_revision);
         if index.is_multiple_of(HASH_EVERY) {
             self.world.hash(host.id, &process.live);
+            self.world.compare_state(host.id, &process.machine, &process.live);
         }
         (!self.crash_point(host)).then_some(applied)
     }
 
+    /// Watchers and leases before the answers, so that whoever got one finds them moved.
     fn answer(&mut self, host: &mut Host, applied: Applied) {
+        self.follow_leases(host, &applied.leases);
         let Some(process) = &mut host.process else { return };
+        process.hub.publish(applied.revision, applied.compact_revision, applied.events);
+        process.answered = process.answered.max(applied.revision);
         let mut answers = Vec::new();
         for outcome in applied.outcomes {
+            let answer = Answer::of(&outcome.result);
+            self.world.outcome(host.id, outcome.id, &answer);
             if outcome.id.member == host.id
                 && outcome.id.boot == host.boot
                 && let Some(operation) = process.waiting.remove(&outcome.id.counter)
             {
-                answers.push((operation, Answer::of(&outcome.result)));
+                answers.push((operation, answer));
             }
         }
         for (operation, answer) in answers {
             self.reply(operation, answer);
         }
+        if applied.no_space {
+            self.propose_no_space(host);
+        }
+        self.wake_streams(host);
         self.serve_applied(host);
     }
 
@@ -83,11 +102,20 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn confirm_reads(&mut self, host: &mut Host, token: u64, index: u64) {
+    pub(crate) fn confirm_reads(&mut self, host: &mut Host, token: u64, index: u64, leads: Option<u64>) {
+        self.confirmed_expiries(host, token, leads);
         let Some(process) = &mut host.process else { return };
+        let mut confirmed = Vec::new();
         while process.unconfirmed.front().is_some_and(|(waiting, _)| *waiting <= token) {
             let Some((_, operation)) = process.unconfirmed.pop_front() else { break };
-            process.unapplied.push((index, operation));
+            confirmed.push(operation);
+        }
+        for operation in confirmed {
+            if !self.confirmed_question(host, operation, index, leads)
+                && let Some(process) = &mut host.process
+            {
+                process.unapplied.push((index, operation));
+            }
         }
         self.serve_applied(host);
     }
@@ -104,7 +132,7 @@ impl Cluster {
         let Some(mut applied) = self.write_applied(host, applied) else { return };
         let Some(outcome) = applied.change.take() else { return };
         let accepted = outcome.result.ok();
-        self.note(
+        self.mark(
             host.id,
             "applied a membership change at {}, accepted {}",
             [entry.index, u64::from(accepted.is_some()), 0],
@@ -130,6 +158,10 @@ impl Cluster {
             Change::Remove(id) => {
                 if first {
                     self.world.counts.add("members removed");
+                }
+                if let Some(broken) = self.hosts.get_mut(id).filter(|other| other.broken.is_some() && !other.removed) {
+                    broken.removed = true;
+                    self.world.counts.add("damaged members replaced");
                 }
                 if *id == host.id {
                     self.at(self.now + 1_000_000, What::Gone { id: *id });

@@ -9,13 +9,15 @@ use crate::chance::Chance;
 use crate::clients::Operation;
 use crate::host::Host;
 use crate::model::Answer;
+use crate::observers::Observer;
 use crate::network::{Packet, Weather};
 use crate::options::Options;
+use crate::plan::{self, Fault};
 use crate::trace;
 use crate::world::World;
 
 /// A heartbeat interval, as the server's default.
-const TICK_MICROS: u64 = 100_000;
+pub(crate) const TICK_MICROS: u64 = 100_000;
 /// Without faults: this long to elect, install and catch up; operations may still time out.
 pub(crate) const SETTLE_MICROS: u64 = 8_000_000;
 /// Then this long in which every operation must be answered.
@@ -68,6 +70,17 @@ pub(crate) enum What {
     Client {
         client: u64,
     },
+    /// The member's watch streams work.
+    Streams {
+        id: MemberId,
+        boot: u64,
+    },
+    /// A client that watches does something.
+    Observe {
+        number: usize,
+    },
+    /// Most of what was committed by now must be delivered at the end.
+    Settle,
     Answer {
         operation: u64,
         answer: Answer,
@@ -75,7 +88,7 @@ pub(crate) enum What {
     Timeout {
         operation: u64,
     },
-    Fault,
+    Fault(Fault),
     /// The end of the cut or of the bad weather that began at this number.
     Heal {
         number: u64,
@@ -86,9 +99,15 @@ pub(crate) enum What {
 
 /// A whole cluster with its clients. Everything in it follows from the seed and the options.
 pub struct Cluster {
+    /// Of the members' timeouts and disks: the run's seed and salt.
     pub(crate) seed: u64,
     pub(crate) options: Options,
+    /// The faults that strike.
+    plan: Vec<Fault>,
+    /// Of clients and operator.
     pub(crate) chance: Chance,
+    /// Of the network.
+    pub(crate) network: Chance,
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), What>,
     queued: u64,
@@ -109,16 +128,24 @@ pub struct Cluster {
     pub(crate) next_id: MemberId,
     pub(crate) operations: BTreeMap<u64, Operation>,
     pub(crate) next_operation: u64,
+    pub(crate) observers: Vec<Observer>,
+    /// Long before the end; what every watcher must have in the end.
+    pub(crate) settled_revision: i64,
 }
 
 impl Cluster {
     pub fn new(seed: u64, options: Options) -> Cluster {
-        let mut chance = Chance::new(seed);
+        let mut plan = plan::draw(seed, options.fault_micros);
+        plan.retain(|fault| options.only.as_ref().is_none_or(|only| only.contains(&fault.number)));
+        let grows = Chance::new(seed ^ 0x6772_6f77).percent(30);
+        let seed = seed ^ options.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // Now and then a cluster begins with one member and grows.
-        let founders: Vec<MemberId> = if chance.percent(30) { vec![1] } else { (1..=options.members).collect() };
+        let founders: Vec<MemberId> = if grows { vec![1] } else { (1..=options.members).collect() };
         let mut cluster = Cluster {
             seed,
-            chance,
+            plan,
+            chance: Chance::new(seed),
+            network: Chance::new(seed ^ 0x6e65_7477),
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
@@ -135,6 +162,8 @@ impl Cluster {
             next_id: founders.len() as u64 + 1,
             operations: BTreeMap::new(),
             next_operation: 0,
+            observers: Observer::all(seed),
+            settled_revision: 0,
             options,
         };
         for id in &founders {
@@ -166,28 +195,43 @@ impl Cluster {
         trace::note(self.now, member, what, numbers);
     }
 
-    /// Runs faults, calm and rest; the violation, if one was found, stands in the world. Also says how long it took, in simulated
-    /// microseconds.
-    pub fn run(mut self) -> (World, u64) {
+    /// As `note`, of what a person looks for first.
+    pub(crate) fn mark(&self, member: MemberId, what: &'static str, numbers: [u64; 3]) {
+        trace::landmark(self.now, member, what, numbers);
+    }
+
+    /// Runs faults, calm and rest; the violation, if one was found, stands in the world.
+    pub fn run(&mut self) {
         let calm = self.options.fault_micros;
         let end = calm + SETTLE_MICROS + CALM_MICROS + REST_MICROS;
-        self.at(0, What::Fault);
+        for fault in std::mem::take(&mut self.plan) {
+            self.at(fault.at_micros, What::Fault(fault));
+        }
         self.at(500_000, What::Administer);
         self.at(calm, What::Calm);
         for client in 0..self.options.clients {
             self.at(300_000, What::Client { client });
         }
+        for number in 0..self.observers.len() {
+            self.at(400_000, What::Observe { number });
+        }
+        self.at(end - REST_MICROS / 2, What::Settle);
         while let Some(((at, _), what)) = self.queue.pop_first() {
             if at >= end || self.world.violation.is_some() {
                 break;
             }
             self.now = at;
+            self.world.now = at;
             self.happen(what);
         }
         if self.world.violation.is_none() {
             self.check_converged();
             self.world.finish();
         }
+    }
+
+    /// What was found, and how long it took, in simulated microseconds.
+    pub fn end(self) -> (World, u64) {
         (self.world, self.now)
     }
 
@@ -207,6 +251,7 @@ impl Cluster {
             | What::Synced { id, boot }
             | What::Flushed { id, boot, .. }
             | What::SnapshotBuilt { id, boot }
+            | What::Streams { id, boot }
             | What::SnapshotSent { id, boot, .. } => Some((*id, Some(*boot))),
             What::Deliver { to, .. } => Some((*to, None)),
             What::Start { id } | What::Unreachable { id, .. } => Some((*id, None)),
@@ -253,9 +298,12 @@ impl Cluster {
                 }
             }),
             What::Client { client } => self.begin_operation(client),
+            What::Streams { id, .. } => self.with(id, Cluster::serve_streams),
+            What::Observe { number } => self.observe(number),
+            What::Settle => self.settled_revision = self.world.model.revision,
             What::Answer { operation, answer } => self.take_answer(operation, answer),
             What::Timeout { operation } => self.time_out(operation),
-            What::Fault => self.fault(),
+            What::Fault(fault) => self.fault(fault),
             What::Heal { number } => self.heal(number),
             What::Administer => self.administer(),
             What::Calm => self.calm(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 24] = [
+pub const FAULTS: [&str; 35] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -12,9 +12,20 @@ pub const FAULTS: [&str; 24] = [
     "one-way partitions",
     "pauses",
     "clocks skewed",
+    "pauses longer than an election",
+    "clocks that change their rate",
+    "clocks that jump",
     "slow disks",
+    "failed syncs",
+    "creations of segments torn",
+    "bits flipped in a log",
+    "damaged logs refused",
+    "damaged entries met while running",
+    "damaged members replaced",
+    "damaged disks repaired",
     "processes killed",
     "power cuts",
+    "power cuts during a sync",
     "crashes between two effects",
     "crashes during an installation",
     "unsynced log writes lost",
@@ -31,7 +42,7 @@ pub const FAULTS: [&str; 24] = [
 ];
 
 /// Every check that a suite must have made.
-pub const CHECKS: [&str; 12] = [
+pub const CHECKS: [&str; 41] = [
     "committed entries compared",
     "executions told apart",
     "acknowledged writes checked",
@@ -44,6 +55,35 @@ pub const CHECKS: [&str; 12] = [
     "leaders of a term compared",
     "HashKV compared",
     "members converged",
+    "answers of all members compared",
+    "leases, alarms and sizes compared",
+    "transactions: nested",
+    "watch: starts checked",
+    "watch: rejections checked",
+    "watch: messages with events compared",
+    "watch: previous rows compared",
+    "watch: fragments joined",
+    "watch: starts in the future kept",
+    "watch: headers compared",
+    "watch: progress compared",
+    "watch: cancellations by compaction checked",
+    "watch: cancellations by clients checked",
+    "watch: watchers that went on elsewhere",
+    "watch: streams over an installation",
+    "watch: everything delivered in the end",
+    "leases: expiries checked",
+    "leases: expiries of another grant or term without effect",
+    "leases: expiries proposed again",
+    "leases: answers of leaders checked",
+    "leases: existence checked",
+    "leases: times compared",
+    "leases: lateness checked",
+    "alarms: answers under a quota checked",
+    "alarms: writes over the quota applied and answered with NoSpace",
+    "alarms: raised",
+    "alarms: disarmed",
+    "alarms: writes refused under NOSPACE",
+    "alarms: what needs no space admitted under NOSPACE",
 ];
 
 /// Counts by name.

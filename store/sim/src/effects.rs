@@ -6,6 +6,7 @@ use quorate_core::node::Effect;
 use quorate_core::replica::{Message, Role};
 
 use crate::cluster::{Cluster, What};
+use crate::guard;
 use crate::host::{Host, Job};
 use crate::network::Packet;
 
@@ -15,7 +16,14 @@ impl Cluster {
         loop {
             let Some(process) = &mut host.process else { return };
             let events = std::mem::take(&mut process.events);
-            for effect in process.node.turn(events) {
+            let node = &mut process.node;
+            let effects =
+                if host.log.lock().is_damaged() { guard::catch(|| node.turn(events)) } else { Ok(node.turn(events)) };
+            let effects = match effects {
+                Ok(effects) => effects,
+                Err(said) => return self.stop_on_damage(host, &said),
+            };
+            for effect in effects {
                 if self.crash_point(host) {
                     return;
                 }
@@ -34,6 +42,17 @@ impl Cluster {
         if status.role == Role::Leader {
             self.world.leads(host.id, status.term);
         }
+        self.tell_lessor(host);
+    }
+
+    /// Raft cannot go on without an entry that its log does not give back: the process ends.
+    fn stop_on_damage(&mut self, host: &mut Host, said: &str) {
+        if !said.contains("cannot be read") {
+            return self.world.violate(format!("member {}: an assertion failed: {said}", host.id));
+        }
+        self.world.counts.add("damaged entries met while running");
+        self.mark(host.id, "meets a damaged entry", [0, 0, 0]);
+        self.crash(host, false);
     }
 
     /// Returns whether the process died here.
@@ -68,10 +87,12 @@ impl Cluster {
             }
             Effect::Apply(entries) => self.apply(host, entries),
             Effect::ApplyChange { entry, payload } => self.apply_change(host, &entry, payload),
-            Effect::ReadReady { token, index, .. } => self.confirm_reads(host, token, index),
+            Effect::ReadReady { token, index, term, leads } => {
+                self.confirm_reads(host, token, index, leads.then_some(term));
+            }
             Effect::Overloaded(id) => self.world.violate(format!("{id:?} refused, the queue is far from full")),
             Effect::BuildSnapshot => {
-                let at = self.now + self.chance.between(5_000, 200_000);
+                let at = self.now + host.chance.between(5_000, 200_000);
                 self.at(at, What::SnapshotBuilt { id: host.id, boot: host.boot });
             }
         }

@@ -1,60 +1,85 @@
-//! What goes wrong, and the operator who grows and shrinks the cluster meanwhile.
+//! What goes wrong: performs the faults of the plan, each with chances of its own, and heals everything in the end.
 
-use quorate_core::command::CommandId;
 use quorate_core::log::MemberId;
-use quorate_core::membership::{Change, Member, Proposed};
-use quorate_core::node::{Event, Payload, Proposal};
+use quorate_core::node::Event;
 
-use crate::cluster::{Cluster, What};
-use crate::host::member;
+use crate::chance::Chance;
+use crate::cluster::{Cluster, TICK_MICROS, What};
+use crate::log::Tear;
 use crate::network::Weather;
 use crate::options::Bug;
+use crate::plan::{Fault, Kind};
 
-/// Entries that a learner may lack when it is promoted.
-const PROMOTE_LAG_MAX: u64 = 30;
+/// A pause beyond this outlasts every election timeout.
+const LONG_PAUSE_MICROS: u64 = 2_000_000;
+/// Ticks of a clock that jumps.
+const JUMP_TICKS_MAX: u64 = 25;
 
 impl Cluster {
     fn ids(&self) -> Vec<MemberId> {
         self.hosts.iter().filter(|(_, host)| !host.removed).map(|(id, _)| *id).collect()
     }
 
-    /// One fault, and the time of the next.
-    pub(crate) fn fault(&mut self) {
+    /// One fault of the plan.
+    pub(crate) fn fault(&mut self, fault: Fault) {
         if !self.faults {
             return;
         }
-        let at = self.now + self.chance.between(50_000, 900_000);
-        self.at(at, What::Fault);
+        let mut chance = Chance::new(fault.seed);
         let ids = self.ids();
         if ids.is_empty() {
             return;
         }
-        let id = self.chance.pick(&ids);
-        match self.chance.between(0, 12) {
-            0 | 1 => self.crash_one(id),
-            2 | 3 => self.arm_crash(id),
-            4 | 5 => self.partition(&ids, id),
-            6 => self.one_way(&ids, id),
-            7 => {
-                let until = self.now + self.chance.between(100_000, 3_000_000);
-                if let Some(host) = self.hosts.get_mut(&id) {
-                    host.paused_until = until;
-                }
+        let id = chance.pick(&ids);
+        self.mark(id, fault.kind.line(), [u64::from(fault.number), 0, 0]);
+        match fault.kind {
+            Kind::Crash => self.crash_one(id, &mut chance),
+            Kind::Partition => self.partition(&ids, id, &mut chance),
+            Kind::OneWay => self.one_way(&ids, id, &mut chance),
+            Kind::Storm => self.storm(&mut chance),
+            Kind::HandOver => self.hand_over(id),
+            Kind::Damage => self.damage(id, &mut chance),
+            Kind::ClockJump => self.jump(id, chance.between(2, JUMP_TICKS_MAX)),
+            kind => self.afflict(id, kind, &mut chance),
+        }
+        self.keep_backup(id);
+    }
+
+    /// Faults that only change what a machine does later.
+    fn afflict(&mut self, id: MemberId, kind: Kind, chance: &mut Chance) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        match kind {
+            Kind::CrashSoon => host.crash_in = Some((chance.between(0, 40), chance.percent(80))),
+            Kind::Pause => {
+                let longest = if chance.percent(30) { 5_000_000 } else { 2_000_000 };
+                let micros = chance.between(100_000, longest);
+                host.paused_until = now + micros;
                 self.world.counts.add("pauses");
-                self.note(id, "is paused until {} us", [until, 0, 0]);
+                if micros > LONG_PAUSE_MICROS {
+                    self.world.counts.add("pauses longer than an election");
+                }
             }
-            8 => {
-                let micros = self.chance.pick(&[1_000, 20_000, 100_000, 300_000]);
-                if micros > 1_000 {
+            Kind::SlowDisk => {
+                host.fsync_micros = chance.pick(&[1_000, 20_000, 100_000, 300_000]);
+                if host.fsync_micros > 1_000 {
                     self.world.counts.add("slow disks");
                 }
-                if let Some(host) = self.hosts.get_mut(&id) {
-                    host.fsync_micros = micros;
-                }
             }
-            9 | 10 => self.storm(),
-            _ => self.hand_over(id),
+            Kind::CutInSync => host.cut_in_sync = true,
+            Kind::FailSync => host.sync_fails = true,
+            Kind::TearSegment => {
+                host.log.lock().arm_tear(chance.pick(&[Tear::BeforeName, Tear::BeforeDirectorySync]));
+            }
+            Kind::ClockRate => {
+                host.tick_micros = TICK_MICROS * chance.between(85, 116) / 100;
+                self.world.counts.add("clocks that change their rate");
+            }
+            other => unreachable!("{other:?} is not of this kind"),
         }
+    }
+
+    fn keep_backup(&mut self, id: MemberId) {
         if self.options.bug == Some(Bug::StaleDisk)
             && let Some(host) = self.hosts.get_mut(&id)
             && host.backup.is_none()
@@ -63,30 +88,39 @@ impl Cluster {
         }
     }
 
-    fn crash_one(&mut self, id: MemberId) {
-        let power = self.chance.percent(80);
+    fn crash_one(&mut self, id: MemberId, chance: &mut Chance) {
+        let power = chance.percent(80);
         let Some(mut host) = self.hosts.remove(&id) else { return };
         self.crash(&mut host, power);
         self.hosts.insert(id, host);
     }
 
-    fn arm_crash(&mut self, id: MemberId) {
-        let armed = (self.chance.between(0, 40), self.chance.percent(80));
-        if let Some(host) = self.hosts.get_mut(&id) {
-            host.crash_in = Some(armed);
+    /// Several ticks come at once, as from a timer that was held up.
+    fn jump(&mut self, id: MemberId, ticks: u64) {
+        for _ in 0..ticks {
+            self.tell_member(id, Event::Tick);
+        }
+        self.world.counts.add("clocks that jump");
+    }
+
+    /// Bits of the log turn over; it is found when they are read again.
+    fn damage(&mut self, id: MemberId, chance: &mut Chance) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        if host.broken.is_none() && host.log.lock().flip(chance) {
+            self.world.counts.add("bits flipped in a log");
         }
     }
 
-    fn heal_later(&mut self, number: u64) {
-        let at = self.now + self.chance.between(200_000, 5_000_000);
+    fn heal_later(&mut self, number: u64, chance: &mut Chance) {
+        let at = self.now + chance.between(200_000, 5_000_000);
         self.at(at, What::Heal { number });
     }
 
     /// Cuts a random side off, both ways.
-    fn partition(&mut self, ids: &[MemberId], with: MemberId) {
+    fn partition(&mut self, ids: &[MemberId], with: MemberId, chance: &mut Chance) {
         let mut side = vec![with];
         for id in ids {
-            if *id != with && self.chance.percent(25) {
+            if *id != with && chance.percent(25) {
                 side.push(*id);
             }
         }
@@ -98,14 +132,14 @@ impl Cluster {
                 }
             }
         }
-        self.begin_cut("symmetric partitions", with);
+        self.begin_cut("symmetric partitions", with, chance);
     }
 
     /// What this member sends is lost, or what is sent to it, or only between two.
-    fn one_way(&mut self, ids: &[MemberId], with: MemberId) {
+    fn one_way(&mut self, ids: &[MemberId], with: MemberId, chance: &mut Chance) {
         self.blocked.clear();
-        let kind = self.chance.between(0, 3);
-        let other = self.chance.pick(ids);
+        let kind = chance.between(0, 3);
+        let other = chance.pick(ids);
         for id in ids.iter().filter(|id| **id != with) {
             match kind {
                 0 => self.blocked.insert((with, *id)),
@@ -113,27 +147,27 @@ impl Cluster {
                 _ => *id == other && self.blocked.insert((with, *id)),
             };
         }
-        self.begin_cut("one-way partitions", with);
+        self.begin_cut("one-way partitions", with, chance);
     }
 
-    fn begin_cut(&mut self, name: &'static str, with: MemberId) {
+    fn begin_cut(&mut self, name: &'static str, with: MemberId, chance: &mut Chance) {
         if self.blocked.is_empty() {
             return;
         }
         self.world.counts.add(name);
-        self.note(with, "is cut off ({} directions)", [self.blocked.len() as u64, 0, 0]);
+        self.mark(with, "is cut off ({} directions)", [self.blocked.len() as u64, 0, 0]);
         self.cut_number += 1;
-        self.heal_later(2 * self.cut_number);
+        self.heal_later(2 * self.cut_number, chance);
     }
 
-    fn storm(&mut self) {
+    fn storm(&mut self, chance: &mut Chance) {
         self.weather = Weather {
-            loss_percent: self.chance.pick(&[0, 5, 30]),
-            duplicate_percent: self.chance.pick(&[0, 10, 40]),
-            delay_micros: self.chance.pick(&[0, 20_000, 400_000]),
+            loss_percent: chance.pick(&[0, 5, 30]),
+            duplicate_percent: chance.pick(&[0, 10, 40]),
+            delay_micros: chance.pick(&[0, 20_000, 400_000]),
         };
         self.weather_number += 1;
-        self.heal_later(2 * self.weather_number + 1);
+        self.heal_later(2 * self.weather_number + 1, chance);
     }
 
     /// Even numbers are cuts, odd ones weather; a later fault of the kind has taken the earlier one's place.
@@ -167,60 +201,18 @@ impl Cluster {
         let mut down = Vec::new();
         for (id, host) in &mut self.hosts {
             (host.crash_in, host.paused_until, host.fsync_micros) = (None, 0, 1_000);
+            (host.sync_fails, host.cut_in_sync) = (false, false);
+            host.log.lock().repair();
+            if host.broken.take().is_some() && !host.removed {
+                self.world.counts.add("damaged disks repaired");
+            }
             if host.process.is_none() {
                 down.push(*id);
             }
         }
-        self.note(0, "the faults end, {} members are down", [down.len() as u64, 0, 0]);
+        self.mark(0, "the faults end, {} members are down", [down.len() as u64, 0, 0]);
         for id in down {
             self.at(self.now + 1_000, What::Start { id });
-        }
-    }
-
-    /// The operator's next step towards the wanted number of voters.
-    pub(crate) fn administer(&mut self) {
-        if !self.faults {
-            return;
-        }
-        let at = self.now + self.chance.between(300_000, 2_500_000);
-        self.at(at, What::Administer);
-        if self.chance.percent(8) {
-            self.wanted = self.chance.between(1, self.options.members + 1);
-        }
-        let Some((leader, change)) = self.next_change() else { return };
-        if let Change::AddLearner(_) = change {
-            self.next_id += 1;
-        }
-        let Some(process) = self.hosts.get_mut(&leader).and_then(|host| host.process.as_mut()) else { return };
-        process.next_counter += 1;
-        let id = CommandId { member: leader, boot: process.boot, counter: process.next_counter };
-        let proposed = Proposed { id, change, expected_index: None, learners_max: 1 };
-        let proposal = Proposal { id, payload: Payload::Change(proposed) };
-        self.tell_member(leader, Event::Propose(proposal));
-    }
-
-    fn next_change(&mut self) -> Option<(MemberId, Change)> {
-        let leader = self.leader()?;
-        let process = leader.process.as_ref()?;
-        let (id, membership) = (leader.id, process.machine.membership());
-        let voters: Vec<MemberId> = membership.members().filter(|m| !m.learner).map(|m| m.id).collect();
-        let learner = membership.members().find(|m| m.learner).map(|m| m.id);
-        if let Some(learner) = learner {
-            let progress = process.node.progress().into_iter().find(|progress| progress.id == learner);
-            let caught_up = progress.is_some_and(|progress| {
-                progress.recently_active && progress.match_index + PROMOTE_LAG_MAX >= process.node.last_index()
-            });
-            if caught_up {
-                return Some((id, Change::Promote(learner)));
-            }
-            return self.chance.percent(5).then_some((id, Change::Remove(learner)));
-        }
-        match voters.len() as u64 {
-            count if count < self.wanted => {
-                Some((id, Change::AddLearner(Member { learner: true, ..member(self.next_id) })))
-            }
-            count if count > self.wanted => Some((id, Change::Remove(self.chance.pick(&voters)))),
-            _ => None,
         }
     }
 }

@@ -12,8 +12,11 @@ use quorate_core::node::{Event, Node};
 use quorate_core::replica::{self, Start, Timing};
 use quorate_core::wal_format::SegmentName;
 
+use crate::chance::Chance;
 use crate::disk::File;
+use crate::leases::Lessor;
 use crate::log::{Log, SharedLog};
+use crate::watchers::Hub;
 
 /// Ticks of 100 ms without a leader before a campaign, as the server's default.
 const ELECTION_TICKS: usize = 10;
@@ -53,6 +56,14 @@ pub struct Host {
     /// The member's clock: microseconds between two ticks.
     pub tick_micros: u64,
     pub fsync_micros: u64,
+    /// The power fails in the next sync of the log.
+    pub cut_in_sync: bool,
+    /// The next sync of the log fails.
+    pub sync_fails: bool,
+    /// Why its disk is refused; it does not start again before it is repaired.
+    pub broken: Option<String>,
+    /// Of everything that this machine and its disk do.
+    pub chance: Chance,
 }
 
 /// Entries and hard state that wait for the log.
@@ -86,6 +97,10 @@ pub struct Process {
     pub unapplied: Vec<(Index, u64)>,
     /// Nobody is served before this is applied.
     pub serve_from: Index,
+    pub hub: Hub,
+    pub lessor: Lessor,
+    /// The newest revision that an answer of this process showed.
+    pub answered: i64,
 }
 
 /// What opening found.
@@ -120,6 +135,10 @@ impl Host {
             removed: false,
             tick_micros,
             fsync_micros: 1_000,
+            cut_in_sync: false,
+            sync_fails: false,
+            broken: None,
+            chance: Chance::new(seed ^ id.rotate_left(40)),
         }
     }
 
@@ -163,7 +182,7 @@ impl Host {
         self.received = None;
         if log.last_group() == 0 {
             let (hard_state, entries) = founding(&self.founders);
-            log.write(Some(hard_state), &entries, None);
+            let _ = log.write(Some(hard_state), &entries, None);
             log.adopt(true);
         }
         let live = self.database.clone();
@@ -182,6 +201,8 @@ impl Host {
         let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
         drop(log);
         let node = Node::new(start, self.boot, Box::new(self.log.clone()));
+        let personal = seed ^ self.id.rotate_left(24) ^ (self.boot << 32);
+        let (hub, lessor) = (Hub::new(&machine, personal), Lessor::new(&machine, personal, now));
         self.process = Some(Process {
             boot: self.boot,
             node,
@@ -200,6 +221,9 @@ impl Host {
             unconfirmed: VecDeque::new(),
             unapplied: Vec::new(),
             serve_from,
+            hub,
+            lessor,
+            answered: 0,
         });
         Ok(Found { torn: opened.torn, completed })
     }

@@ -6,7 +6,9 @@
 //! What is covered and what is not: `docs/correctness.md`.
 
 mod apply;
+mod asks;
 mod chance;
+mod checkers;
 mod clients;
 mod cluster;
 mod converge;
@@ -14,21 +16,33 @@ mod counts;
 mod disk;
 mod effects;
 mod faults;
+mod guard;
 mod host;
+pub mod hours;
+mod judgement;
+mod leases;
 mod life;
 mod log;
+mod membership;
 mod model;
 mod network;
+mod observers;
 mod options;
 mod persist;
+mod plan;
+mod shrink;
+pub mod suite;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod tamper;
 pub mod trace;
+mod watchers;
 mod world;
 
 pub use counts::{CHECKS, Counts, FAULTS};
 pub use options::{Bug, Options};
+pub use shrink::Shrunk;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +56,13 @@ pub struct Report {
     pub trace_hash: u64,
 }
 
-/// Runs one seed to its end, or to the first violation; the trace's tail is then `trace::tail()` of this thread.
-///
-/// # Panics
-/// When an assertion of the core fails, which is a violation too.
+/// Runs one seed to its end, or to the first violation; what a person wants to see of it is then `trace::text()` on this thread.
+/// A failed assertion of the core is a violation too.
 pub fn run(seed: u64, options: &Options) -> Report {
-    trace::begin(seed);
-    let (world, simulated_micros) = cluster::Cluster::new(seed, options.clone()).run();
-    Report { seed, violation: world.violation, counts: world.counts, simulated_micros, trace_hash: trace::hash() }
+    trace::begin(options.keep);
+    let mut cluster = cluster::Cluster::new(seed, options.clone());
+    let panicked = guard::catch(|| cluster.run()).err();
+    let (world, simulated_micros) = cluster.end();
+    let violation = panicked.map(|said| format!("an assertion failed: {said}")).or(world.violation);
+    Report { seed, violation, counts: world.counts, simulated_micros, trace_hash: trace::hash() }
 }

@@ -7,25 +7,38 @@ use crate::options::Bug;
 
 impl Cluster {
     pub(crate) fn start(&mut self, host: &mut Host) {
-        if host.process.is_some() || host.removed {
+        if host.process.is_some() || host.removed || host.broken.is_some() {
             return;
         }
+        host.log.lock().trust_cache = self.options.bug == Some(Bug::TrustCache);
         match host.open(self.seed, self.now) {
             Ok(found) => {
                 if found.torn {
                     self.world.counts.add("torn log tails dropped");
                 }
-                self.note(
+                self.mark(
                     host.id,
                     "starts as boot {} (torn tail {}, installation completed {})",
                     [host.boot, u64::from(found.torn), u64::from(found.completed)],
                 );
             }
+            Err(error) if host.log.lock().is_damaged() => return self.refuse(host, error),
             Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
         }
         self.turn(host);
-        let at = self.now + self.chance.between(1, host.tick_micros);
+        let at = self.now + host.chance.between(1, host.tick_micros);
         self.at(at, What::Tick { id: host.id, boot: host.boot });
+    }
+
+    /// A damaged disk was found out: the member stays down until it is replaced or repaired.
+    fn refuse(&mut self, host: &mut Host, error: String) {
+        if !error.contains("rebuild this member") {
+            self.world
+                .violate(format!("member {} refuses its damaged disk without naming the remedy: {error}", host.id));
+        }
+        self.world.counts.add("damaged logs refused");
+        self.mark(host.id, "does not start on its damaged disk", [0, 0, 0]);
+        host.broken = Some(error);
     }
 
     /// The process dies; with `power` unsynced writes are lost, torn or kept in any order.
@@ -45,8 +58,8 @@ impl Cluster {
         if self.options.bug == Some(Bug::StaleDisk) {
             host.restore();
         }
-        self.note(host.id, "dies (power {})", [u64::from(power), 0, 0]);
-        let pause = if self.faults { self.chance.between(20_000, 3_000_000) } else { 100_000 };
+        self.mark(host.id, "dies (power {})", [u64::from(power), 0, 0]);
+        let pause = if self.faults { host.chance.between(20_000, 3_000_000) } else { 100_000 };
         self.at(self.now + pause, What::Start { id: host.id });
     }
 }

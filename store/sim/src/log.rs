@@ -1,6 +1,6 @@
 //! The write-ahead log on a simulated disk: the server's `wal` over `disk::File`, with the bytes of `core::wal_format`.
 //!
-//! The creation of a segment is taken as atomic: its start is synced before it gets its name.
+//! A segment's creation can be torn: between its start, the sync of it, its name, and the sync of the directory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,12 @@ use quorate_core::wal_format::{
     SegmentStart, SnapshotMarker, Tail,
 };
 
+mod faults;
+
+pub use faults::Tear;
+
 use crate::chance::Chance;
-use crate::disk::{File, Loss};
+use crate::disk::File;
 
 /// Small, so that segments roll and are recycled often.
 const SEGMENT_BYTES: usize = 16 << 10;
@@ -26,6 +30,8 @@ struct Segment {
     name: SegmentName,
     id: u64,
     file: File,
+    /// The directory was synced since the file got this name.
+    named: bool,
 }
 
 /// A group that is written and not adopted yet.
@@ -50,6 +56,12 @@ pub struct Log {
     index: LogIndex,
     discarded_below: u64,
     written: Option<Written>,
+    /// Segment and offset at which the last durable group begins: what lies before it has proof of a later group.
+    last_group: (u64, u64),
+    tear: Option<Tear>,
+    flips: Vec<faults::Flip>,
+    /// The planted bug: what a killed process left in the page cache is taken for durable.
+    pub trust_cache: bool,
 }
 
 /// What recovery says beside what the log itself answers.
@@ -76,32 +88,11 @@ impl Log {
             index: LogIndex::new(1, 0),
             discarded_below: 0,
             written: None,
+            last_group: (0, 0),
+            tear: None,
+            flips: Vec::new(),
+            trust_cache: false,
         }
-    }
-
-    /// A copy of what is durable, as a stale backup of the disk holds it.
-    pub fn backup(&self) -> Vec<(SegmentName, u64, File)> {
-        self.segments.iter().map(|s| (s.name, s.id, File::new(s.file.bytes().to_vec()))).collect()
-    }
-
-    pub fn restore(&mut self, backup: Vec<(SegmentName, u64, File)>) {
-        self.segments = backup.into_iter().map(|(name, id, file)| Segment { name, id, file }).collect();
-    }
-
-    /// The process died; with `power` the unsynced writes are torn or lost too.
-    pub fn crash(&mut self, power: bool) -> Loss {
-        let mut loss = Loss::Nothing;
-        for segment in &mut self.segments {
-            if power {
-                if segment.file.power_cut(&mut self.chance) == Loss::Some {
-                    loss = Loss::Some;
-                }
-            } else {
-                segment.file.kill();
-            }
-        }
-        self.written = None;
-        loss
     }
 
     /// Reads the log as the server's `wal::open` does.
@@ -118,9 +109,10 @@ impl Log {
             (self.hard_state, self.commit, self.hint) = (HardState::default(), 0, 0);
             self.index = LogIndex::new(1, 0);
             self.begin_segment(SEGMENT_BYTES, None, 1, 0);
+            self.settle(0);
             return Ok(Opened { hinted_commit: 0, marker: None, torn: false });
         };
-        let Recovery { hard_state, commit, hint, marker, torn, index, segments: _, tail } = recovery;
+        let Recovery { hard_state, commit, hint, marker, torn, index, segments: _, tail, last_group } = recovery;
         if let Some(torn) = &torn {
             let file = &mut self.segments.back_mut().expect("a recovery has read a segment").file;
             let start = torn.offset as usize;
@@ -129,11 +121,26 @@ impl Log {
             file.sync();
         }
         (self.hard_state, self.commit, self.hint) = (hard_state, commit, commit);
-        (self.index, self.tail) = (index, tail);
+        (self.index, self.tail, self.last_group) = (index, tail, (tail.seq, last_group));
+        self.settle(last_group);
         Ok(Opened { hinted_commit: hint, marker, torn: torn.is_some() })
     }
 
-    fn begin_segment(&mut self, bytes: usize, previous: Option<&Tail>, base: Index, previous_term: Term) {
+    /// Makes what was found durable: a process that was killed, or whose sync failed, may have left it in the page cache alone.
+    fn settle(&mut self, last_group: u64) {
+        let end = self.tail.offset as usize;
+        let newest = self.segments.back_mut().expect("an open log has a segment");
+        if self.trust_cache {
+            return;
+        }
+        let group = newest.file.bytes()[last_group as usize..end].to_vec();
+        newest.file.write(last_group as usize, &group);
+        newest.file.sync();
+        newest.named = true;
+    }
+
+    /// False when the process died on the way.
+    fn begin_segment(&mut self, bytes: usize, previous: Option<&Tail>, base: Index, previous_term: Term) -> bool {
         let seq = previous.map_or(0, |tail| tail.seq) + 1;
         let start = SegmentStart {
             name: SegmentName { seq, base },
@@ -149,12 +156,21 @@ impl Log {
         let mut head = Vec::new();
         self.tail = format::encode_segment(&start, previous, &mut head);
         head.resize(head.len().next_multiple_of(PAGE_BYTES).min(content.len()), 0);
+        let tear = if previous.is_some() { self.tear.take() } else { None };
+        if tear == Some(Tear::BeforeName) {
+            let written = self.chance.between(0, head.len() as u64 + 1) as usize;
+            content[..written].copy_from_slice(&head[..written]);
+            self.spares.push(content);
+            return false;
+        }
         content[..head.len()].copy_from_slice(&head);
-        self.segments.push_back(Segment { name: start.name, id: start.id, file: File::new(content) });
+        let named = tear.is_none();
+        self.segments.push_back(Segment { name: start.name, id: start.id, file: File::new(content), named });
+        named
     }
 
-    /// Writes one group without syncing it; `adopt` follows.
-    pub fn write(&mut self, hard_state: Option<HardState>, entries: &[Entry], marker: Option<&SnapshotMarker>) {
+    /// Writes one group without syncing it; `adopt` follows. False when the process died while a segment was created.
+    pub fn write(&mut self, hard_state: Option<HardState>, entries: &[Entry], marker: Option<&SnapshotMarker>) -> bool {
         assert!(self.written.is_none(), "a group is written only after the one before it is durable");
         let commit = hard_state.map_or(0, |state| state.commit).max(self.commit);
         let group = Group { number: self.tail.group + 1, commit, hard_state, entries, marker };
@@ -165,13 +181,16 @@ impl Log {
             let needed = SEGMENT_START_BYTES + bytes + HINT_BYTES;
             let (tail, last) = (self.tail, self.index.last());
             let term = self.index.term(last).unwrap_or(0);
-            self.begin_segment(SEGMENT_BYTES.max(needed), Some(&tail), last + 1, term);
+            if !self.begin_segment(SEGMENT_BYTES.max(needed), Some(&tail), last + 1, term) {
+                return false;
+            }
         }
         let (mut buffer, mut locations) = (Vec::new(), Vec::new());
         let tail = format::encode_group(&self.tail, &group, &mut buffer, &mut locations);
         self.put(&mut buffer, true);
         let entries = entries.iter().map(|entry| entry.index).zip(locations).collect();
         self.written = Some(Written { tail, commit, hard_state, marker: marker.cloned(), entries });
+        true
     }
 
     fn check(&self, group: &Group<'_>) {
@@ -200,6 +219,7 @@ impl Log {
     /// Syncs, unless told to pretend, and lets the group that was written count.
     pub fn adopt(&mut self, sync: bool) {
         let Some(Written { tail, commit, hard_state, marker, entries }) = self.written.take() else { return };
+        self.last_group = (tail.seq, self.tail.offset);
         if sync {
             self.segments.back_mut().expect("an open log has a segment").file.sync();
         }

@@ -33,6 +33,9 @@ pub enum Packet {
     },
 }
 
+/// Of the transfers of snapshots, which are long, so many break while there are faults.
+const SNAPSHOT_BREAKS_PERCENT: u64 = 15;
+
 /// How bad the network is just now; all zero is good.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Weather {
@@ -48,7 +51,7 @@ impl Cluster {
         if !self.hosts.contains_key(&to) {
             return;
         }
-        let lost = self.weather.loss_percent > 0 && self.chance.percent(self.weather.loss_percent);
+        let lost = self.weather.loss_percent > 0 && self.network.percent(self.weather.loss_percent);
         if lost || self.blocked.contains(&(from, to)) {
             self.world.counts.add("messages lost");
             if let Packet::Snapshot { boot, .. } = packet {
@@ -58,7 +61,7 @@ impl Cluster {
         }
         if let Packet::Raft(_) = packet
             && self.weather.duplicate_percent > 0
-            && self.chance.percent(self.weather.duplicate_percent)
+            && self.network.percent(self.weather.duplicate_percent)
         {
             self.world.counts.add("messages duplicated");
             self.dispatch(from, to, packet.clone());
@@ -67,14 +70,20 @@ impl Cluster {
     }
 
     fn dispatch(&mut self, from: MemberId, to: MemberId, packet: Packet) {
-        let mut delay = self.chance.between(200, 2_000);
+        let mut delay = self.network.between(200, 2_000);
         if self.weather.delay_micros > 0 {
             self.world.counts.add("messages delayed");
-            delay += self.chance.between(0, self.weather.delay_micros);
+            delay += self.network.between(0, self.weather.delay_micros);
+        }
+        if let Packet::Snapshot { boot, .. } = packet
+            && self.faults
+            && self.network.percent(SNAPSHOT_BREAKS_PERCENT)
+        {
+            return self.snapshot_lost(from, boot, to);
         }
         let ordered = matches!(packet, Packet::Forward { .. } | Packet::Refuse { .. });
         if let Packet::Snapshot { .. } = packet {
-            delay += self.chance.between(10_000, 400_000);
+            delay += self.network.between(10_000, 400_000);
         }
         let mut at = self.now + delay;
         let last = self.arrivals.entry((from, to, ordered)).or_default();
@@ -99,7 +108,7 @@ impl Cluster {
         let Some(process) = &mut host.process else {
             match packet {
                 Packet::Snapshot { boot, .. } => self.snapshot_lost(from, boot, host.id),
-                _ if self.chance.percent(30) => self.at(self.now + 500, What::Unreachable { id: from, to: host.id }),
+                _ if self.network.percent(30) => self.at(self.now + 500, What::Unreachable { id: from, to: host.id }),
                 _ => {}
             }
             return;

@@ -1,5 +1,9 @@
 //! What a run is made of beside its seed.
 
+use std::collections::BTreeSet;
+
+use crate::trace::Keep;
+
 /// A bug that the simulated shell has on purpose, to prove that the checkers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
@@ -17,6 +21,44 @@ pub enum Bug {
     LocalRead,
     /// Starts a member on an old copy of its disk.
     StaleDisk,
+    /// Takes what a killed process wrote and did not sync for durable when it starts again.
+    TrustCache,
+    /// Starts a voter on an empty disk under its old id.
+    EmptyDisk,
+    /// Proposes what was forwarded to the leader once more.
+    ForwardTwice,
+    /// Sweeps rows above the watermark.
+    SweepAbove,
+    /// Flushes the applied index before the rows of its last batch.
+    FlushApart,
+    /// Counts boots as if each were the first, so that read contexts are used again.
+    SameBoot,
+    /// Tells a sole voter that its term is durable while the sync is under way.
+    EarlyTerm,
+    /// Reads records of the log without checking them.
+    BlindRead,
+    /// Leaves the last event out of messages with several.
+    DropEvent,
+    /// Sends a message with events twice.
+    RepeatEvent,
+    /// Sends the last event of a message in a message of its own.
+    SplitRevision,
+    /// Sends the events of a message backwards.
+    ReorderEvents,
+    /// Sends progress before the events that it speaks of.
+    HasteProgress,
+    /// Shows the row itself as the one before it.
+    WrongPrevious,
+    /// Answers keep-alives without confirming leadership.
+    StaleKeepAlive,
+    /// Lets leases expire before their time.
+    ExpireEarly,
+    /// Lets an expiry end whatever lease has its id.
+    IgnoreGrant,
+    /// Grants a lease under an id that is taken.
+    ReuseLease,
+    /// Leaves out writes when the member's own database is over its quota.
+    QuotaBySize,
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +72,11 @@ pub struct Options {
     /// Applied entries that stay in the log.
     pub catch_up_entries: u64,
     pub clients: u64,
+    /// The faults of the plan that strike, by number; `None` = all.
+    pub only: Option<BTreeSet<u32>>,
+    /// Mixed into all chances but the plan of faults: other delays, the same faults.
+    pub salt: u64,
+    pub keep: Keep,
     pub bug: Option<Bug>,
 }
 
@@ -41,7 +88,30 @@ impl Default for Options {
             flush_micros: 800_000,
             catch_up_entries: 10,
             clients: 4,
+            only: None,
+            salt: 0,
+            keep: Keep::Some,
             bug: None,
         }
+    }
+}
+
+impl Options {
+    /// The command that replays a seed with these options.
+    pub fn command(&self, seed: u64) -> String {
+        let seconds = self.fault_micros / 1_000_000;
+        let mut command = format!("quorate-sim --seed {seed} --members {} --seconds {seconds}", self.members);
+        let default = Options::default();
+        if self.clients != default.clients {
+            command += &format!(" --clients {}", self.clients);
+        }
+        if self.salt != default.salt {
+            command += &format!(" --salt {}", self.salt);
+        }
+        if let Some(only) = &self.only {
+            let only: Vec<String> = only.iter().map(u32::to_string).collect();
+            command += &format!(" --faults {}", only.join(","));
+        }
+        command
     }
 }

@@ -19,16 +19,20 @@ impl Cluster {
             return;
         }
         let idle = process.jobs.is_empty() && process.syncing.is_none();
-        let inline = process.node.status().sole_voter && idle;
+        let sole = process.node.status().sole_voter;
+        if bug == Some(Bug::EarlyTerm) && sole && job.entries.is_empty() {
+            process.events.push(Event::Persisted { number });
+            process.jobs.push_back(job);
+            return self.begin_sync(host);
+        }
+        let inline = sole && idle;
         if !inline && bug != Some(Bug::SkipSync) {
             process.jobs.push_back(job);
             return self.begin_sync(host);
         }
-        host.log.lock().write(job.hard_state, &job.entries, None);
-        if self.crash_point(host) {
+        if !self.write(host, &job) || self.crash_point(host) || !self.sync(host) {
             return;
         }
-        host.log.lock().adopt(bug != Some(Bug::SkipSync));
         if let Some(process) = &mut host.process {
             process.events.push(Event::Persisted { number });
         }
@@ -54,9 +58,16 @@ impl Cluster {
             job.hard_state = next.hard_state.or(job.hard_state);
             job.entries.extend(next.entries);
         }
-        host.log.lock().write(job.hard_state, &job.entries, None);
+        if !self.write(host, &job) {
+            return;
+        }
+        let Some(process) = &mut host.process else { return };
         process.syncing = Some(job.number);
-        let at = self.now + self.chance.between(host.fsync_micros / 4, host.fsync_micros * 2);
+        if std::mem::take(&mut host.cut_in_sync) {
+            self.world.counts.add("power cuts during a sync");
+            return self.crash(host, true);
+        }
+        let at = self.now + host.chance.between(host.fsync_micros / 4, host.fsync_micros * 2);
         self.at(at, What::Synced { id: host.id, boot: host.boot });
     }
 
@@ -64,9 +75,41 @@ impl Cluster {
     pub(crate) fn synced(&mut self, host: &mut Host) {
         let Some(process) = &mut host.process else { return };
         let Some(number) = process.syncing.take() else { return };
-        host.log.lock().adopt(true);
-        process.events.push(Event::Persisted { number });
+        if !self.sync(host) {
+            return;
+        }
+        if let Some(process) = &mut host.process {
+            process.events.push(Event::Persisted { number });
+        }
         self.begin_sync(host);
+    }
+
+    /// Writes a group; false when the process died while the log began a segment.
+    fn write(&mut self, host: &mut Host, job: &Job) -> bool {
+        let written = host.log.lock().write(job.hard_state, &job.entries, None);
+        if !written {
+            self.torn_creation(host);
+        }
+        written
+    }
+
+    fn torn_creation(&mut self, host: &mut Host) {
+        self.world.counts.add("creations of segments torn");
+        let power = host.chance.percent(70);
+        self.crash(host, power);
+    }
+
+    /// Makes what was written durable; false when the disk refuses, which ends the process.
+    fn sync(&mut self, host: &mut Host) -> bool {
+        if std::mem::take(&mut host.sync_fails) {
+            self.world.counts.add("failed syncs");
+            host.log.lock().fail_sync();
+            self.mark(host.id, "cannot sync its log", [0, 0, 0]);
+            self.crash(host, false);
+            return false;
+        }
+        host.log.lock().adopt(self.options.bug != Some(Bug::SkipSync));
+        true
     }
 
     pub(crate) fn install(
@@ -86,19 +129,29 @@ impl Cluster {
             self.synced(host);
         }
         let marker = SnapshotMarker { meta: meta.clone(), directory: name.clone() };
-        host.log.lock().write(hard_state, entries, Some(&marker));
-        let strikes = self.faults && self.chance.percent(40);
-        if strikes && self.chance.percent(50) {
-            self.world.counts.add("crashes during an installation");
-            return self.crash(host, true);
+        if !host.log.lock().write(hard_state, entries, Some(&marker)) {
+            return self.torn_creation(host);
         }
-        host.log.lock().adopt(true);
+        let strikes = self.faults && host.chance.percent(40);
+        if strikes && host.chance.percent(50) {
+            self.world.counts.add("crashes during an installation");
+            let power = host.chance.percent(50);
+            return self.crash(host, power);
+        }
+        if !self.sync(host) {
+            return;
+        }
+        // Between marker and pointer, at the pointer (a power cut may find the old one), or after it.
+        let moved = !strikes || host.chance.percent(50);
+        if moved {
+            (host.name, host.database) = (name, rows);
+            host.received = None;
+        }
         if strikes {
             self.world.counts.add("crashes during an installation");
-            return self.crash(host, false);
+            let power = host.chance.percent(50);
+            return self.crash(host, power);
         }
-        (host.name, host.database) = (name, rows);
-        host.received = None;
         let live = host.database.clone();
         let machine = match Machine::open(&live) {
             Ok(machine) => machine,
@@ -107,10 +160,12 @@ impl Cluster {
         assert_eq!(machine.applied().index, meta.index, "the installed database stands at the snapshot's point");
         assert_eq!(machine.conf_state(), meta.conf_state, "and holds the snapshot's configuration");
         self.world.counts.add("snapshots installed");
-        self.note(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
+        self.mark(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
         self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
         let Some(process) = &mut host.process else { return };
         (process.machine, process.live) = (machine, live);
+        process.hub.reset(process.machine.revision(), process.machine.compact_revision());
+        process.lessor.reset(&process.machine, self.now);
         process.unflushed.clear();
         process.flushing = false;
         process.events.push(Event::Persisted { number });

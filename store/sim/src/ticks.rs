@@ -3,7 +3,7 @@
 use quorate_core::mvcc;
 use quorate_core::node::Event;
 
-use crate::cluster::{Cluster, What};
+use crate::cluster::{Cluster, SETTLE_MICROS, What};
 use crate::host::{Host, Process};
 
 /// Rows that one step of the sweep looks at.
@@ -22,10 +22,15 @@ impl Cluster {
         if !process.flushing && !process.unflushed.is_empty() && self.now >= process.flushed_at + flush_micros {
             process.flushing = true;
             let batches = process.unflushed.len();
-            let at = self.now + self.chance.between(2_000, 50_000);
+            let at = self.now + host.chance.between(2_000, 50_000);
             self.at(at, What::Flushed { id: host.id, boot: host.boot, name: host.name.clone(), batches });
         }
-        if let Err(error) = sweep(process) {
+        self.look_for_expired(host);
+        if self.now >= self.options.fault_micros + SETTLE_MICROS {
+            self.world.check_late(self.options.fault_micros + SETTLE_MICROS);
+        }
+        let Some(process) = &mut host.process else { return };
+        if let Err(error) = sweep(process {
             self.world.violate(format!("member {} cannot sweep: {error}", host.id));
         }
     }

@@ -1,0 +1,100 @@
+//! What a crash, a failing disk and a stale backup make of the log.
+
+use quorate_core::wal_format::{Location, SegmentName};
+
+use super::{Log, Segment};
+use crate::chance::Chance;
+use crate::disk::{File, Loss};
+
+/// Where the process dies in the creation of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tear {
+    /// The start is written; it is synced or not, and the file is still a spare.
+    BeforeName,
+    /// The file has its name; the directory is not synced.
+    BeforeDirectorySync,
+}
+
+/// Bits that were turned over, so that they can be turned back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flip {
+    seq: u64,
+    offset: usize,
+    mask: u8,
+}
+
+impl Log {
+    /// A copy of what is durable, as a stale backup of the disk holds it.
+    pub fn backup(&self) -> Vec<(SegmentName, u64, File)> {
+        self.segments.iter().map(|s| (s.name, s.id, File::new(s.file.bytes().to_vec()))).collect()
+    }
+
+    pub fn restore(&mut self, backup: Vec<(SegmentName, u64, File)>) {
+        self.segments = backup.into_iter().map(|(name, id, file)| Segment { name, id, file, named: true }).collect();
+    }
+
+    /// The process died; with `power` the unsynced writes and names are torn or lost too.
+    pub fn crash(&mut self, power: bool) -> Loss {
+        let mut loss = Loss::Nothing;
+        for segment in &mut self.segments {
+            if !power {
+                segment.file.kill(&mut self.chance);
+            } else if segment.file.power_cut(&mut self.chance) == Loss::Some {
+                loss = Loss::Some;
+            }
+        }
+        if power && self.segments.back().is_some_and(|newest| !newest.named) && self.chance.percent(50) {
+            self.segments.pop_back();
+            loss = Loss::Some;
+        }
+        self.written = None;
+        self.tear = None;
+        loss
+    }
+
+    /// The process dies in the next creation of a segment.
+    pub fn arm_tear(&mut self, tear: Tear) {
+        self.tear = Some(tear);
+    }
+
+    /// The sync of what was written fails, and the process must end.
+    pub fn fail_sync(&mut self) {
+        if let Some(newest) = self.segments.back_mut() {
+            newest.file.fail_sync(&mut self.chance);
+        }
+    }
+
+    /// Turns over bits of what lies before the last durable group. That group itself cannot be told from one that was torn.
+    pub fn flip(&mut self, chance: &mut Chance) -> bool {
+        let (seq, end) = self.last_group;
+        let before = |location: &Location| location.seq < seq || (location.seq == seq && location.offset < end);
+        let entries = (self.index.first()..=self.index.last()).filter_map(|index| self.index.location(index));
+        let places: Vec<Location> = entries.filter(before).collect();
+        if places.is_empty() {
+            return false;
+        }
+        let Location { seq, offset, bytes, .. } = chance.pick(&places);
+        let offset = offset as usize + chance.between(0, u64::from(bytes)) as usize;
+        let flip = Flip { seq, offset, mask: 1 << chance.between(0, 8) };
+        self.apply(flip);
+        self.flips.push(flip);
+        true
+    }
+
+    fn apply(&mut self, flip: Flip) -> bool {
+        let segment = self.segments.iter_mut().find(|segment| segment.name.seq == flip.seq);
+        segment.map(|segment| segment.file.flip(flip.offset, flip.mask)).is_some()
+    }
+
+    /// Whether bits are turned over in a segment that is still there.
+    pub fn is_damaged(&self) -> bool {
+        self.flips.iter().any(|flip| self.segments.iter().any(|segment| segment.name.seq == flip.seq))
+    }
+
+    /// Turns all bits back.
+    pub fn repair(&mut self) {
+        for flip in std::mem::take(&mut self.flips) {
+            self.apply(flip);
+        }
+    }
+}
