@@ -63,6 +63,12 @@ async fn three_members_on_three_nodes_answer_and_are_gone_again() -> Result<(), 
     nodes.sort_unstable();
     assert_eq!(nodes, ["node1", "node2", "node3"], "one member on each node");
 
+    for (command, expected) in [("kill", "node3: without power"), ("restart", "node3: running")] {
+        println!("{}", run(local.command(command).arg("3"))?);
+        let status = run(&mut local.command("status"))?;
+        assert!(status.contains(expected), "after {command}: {status}");
+    }
+
     let footprint = Footprint::of(&Layout::open(&local.0)?);
     run(&mut local.command("down"))?;
     footprint.await_gone().await

@@ -64,38 +64,57 @@ async fn services_by_name(cluster: &Cluster) -> Outcome {
 async fn volumes(cluster: &Cluster) -> Outcome {
     let client = cluster.client();
     let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n\
-                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}";
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 32Mi}}}";
     cluster.apply(claim).await?;
     let mount = "    volumeMounts: [{name: data, mountPath: /data}]";
     let volume = "  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]";
     cluster.apply(&pod("writer", "id -u > /data/writer; exec sleep 1000", mount, volume)).await?;
     await_running(&client, "writer").await?;
     let pods = Api::<Pod>::default_namespaced(client.clone());
-    let uid = pods.get("writer").await?.uid().unwrap_or_default();
-    pods.delete("writer", &DeleteParams::default()).await?;
-    tokio::time::timeout(WAIT_LIMIT, await_condition(pods.clone(), "writer", is_deleted(&uid))).await??;
+    delete_pod(&pods, "writer").await?;
 
-    cluster.apply(&pod("reader", "cat /data/writer", mount, &format!("  restartPolicy: Never\n{volume}"))).await?;
-    assert_eq!(logs_at_end(cluster, "reader").await?.trim(), "65532", "the first pod's data");
+    let fill = "cat /data/writer; cat /dev/zero > /data/zeros; ls -s --block-size=1M /data/zeros";
+    let spec = format!("  restartPolicy: Never\n{volume}");
+    cluster.apply(&pod("reader", fill, mount, &spec)).await?;
+    let log = logs_at_end(cluster, "reader").await?;
+    assert!(log.starts_with("65532\n"), "the first pod's data: {log}");
+    assert_full(&log, 24..=32);
 
+    delete_pod(&pods, "reader").await?;
     let claims = Api::<PersistentVolumeClaim>::default_namespaced(client.clone());
-    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "96Mi"}}}});
     claims.patch("data", &PatchParams::default(), &Patch::Merge(larger)).await?;
     let expanded = await_condition(claims.clone(), "data", |claim: Option<&PersistentVolumeClaim>| {
         let status = claim.and_then(|claim| claim.status.as_ref());
-        status.and_then(|status| status.capacity.as_ref()?.get("storage")).is_some_and(|size| size.0 == "2Gi")
+        status.and_then(|status| status.capacity.as_ref()?.get("storage")).is_some_and(|size| size.0 == "96Mi")
     });
     let claim = tokio::time::timeout(WAIT_LIMIT, expanded).await??.ok_or("the claim is gone")?;
+    cluster.apply(&pod("again", fill, mount, &spec)).await?;
+    assert_full(&logs_at_end(cluster, "again").await?, 72..=96);
 
     let name = claim.spec.and_then(|spec| spec.volume_name).ok_or("the claim has no volume")?;
     let volumes = Api::<PersistentVolume>::all(client);
     let uid = volumes.get(&name).await?.uid().unwrap_or_default();
-    let on_disk = cluster.layout().node_disk(1).join("quorate-volumes").join(&name);
-    assert!(on_disk.join("writer").exists(), "the data is not in {}", on_disk.display());
-    pods.delete("reader", &DeleteParams::default()).await?;
+    let on_disk = cluster.layout().node_disk(1).join("quorate-volumes").join(format!("{name}.img"));
+    assert!(on_disk.exists(), "the volume is not {}", on_disk.display());
+    delete_pod(&pods, "again").await?;
     claims.delete("data", &DeleteParams::default()).await?;
     tokio::time::timeout(WAIT_LIMIT, await_condition(volumes, &name, is_deleted(&uid))).await??;
     assert!(!on_disk.exists(), "{} outlived its claim", on_disk.display());
+    Ok(())
+}
+
+/// The pod filled its volume until the file system refused, at so many MiB.
+fn assert_full(log: &str, mebibytes: std::ops::RangeInclusive<u32>) {
+    assert!(log.contains("No space left on device"), "{log}");
+    let written = log.lines().last().and_then(|line| line.split_whitespace().next()?.parse().ok());
+    assert!(written.is_some_and(|written| mebibytes.contains(&written)), "{mebibytes:?} MiB were expected: {log}");
+}
+
+async fn delete_pod(pods: &Api<Pod>, name: &str) -> Outcome {
+    let uid = pods.get(name).await?.uid().unwrap_or_default();
+    pods.delete(name, &DeleteParams::default()).await?;
+    tokio::time::timeout(WAIT_LIMIT, await_condition(pods.clone(), name, is_deleted(&uid))).await??;
     Ok(())
 }
 
@@ -153,6 +172,13 @@ async fn killed_harness(before: Vec<String>) -> Outcome {
         local
     };
     run(local("up").args(["--store", if etcd { "etcd" } else { "quorate" }]))?;
+    let shown = run(&mut local("status"))?;
+    assert!(!shown.contains("dead"), "{shown}");
+    for (command, expected) in [("partition", "node1: cut off"), ("heal", "node1: running")] {
+        run(local(command).arg("1"))?;
+        let shown = run(&mut local("status"))?;
+        assert!(shown.contains(expected), "after {command}: {shown}");
+    }
     let layout = Layout::open(&folder)?;
     let harness = State::read(&layout).ok_or("no state in the folder")?.harness;
     let footprint = Footprint::of(&layout);

@@ -75,6 +75,7 @@ impl Attached {
         let entries = std::fs::read_dir(&folder).map_err(io("list", &folder))?;
         let mut programs: Vec<(String, bool)> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|file| file.extension().is_some_and(|extension| extension == "pid"))
             .filter_map(|file| {
                 let name = file.file_stem()?.to_string_lossy().into_owned();
                 Some((name, Identity::read(&file).is_some_and(|identity| identity.is_alive())))

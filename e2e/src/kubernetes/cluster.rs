@@ -52,6 +52,25 @@ pub(super) struct Parts {
     pub cut: Vec<u32>,
 }
 
+/// How a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    Running,
+    /// Its cable is cut.
+    CutOff,
+    Killed,
+}
+
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::CutOff => "cut off",
+            Self::Killed => "without power",
+        })
+    }
+}
+
 impl Cluster {
     /// A cluster in the folder `root`, which is made, and emptied of what a dead cluster left there.
     pub fn builder(root: impl Into<PathBuf>) -> Builder {
@@ -169,6 +188,17 @@ impl Cluster {
             machine.join(&self.fabric)?;
         }
         self.route_services(&parts)
+    }
+
+    /// How every node is, by its number.
+    pub fn node_states(&self) -> Vec<(u32, NodeState)> {
+        let parts = self.parts();
+        let state = |node: &Node| match (node.is_running(), parts.cut.contains(&node.number())) {
+            (false, _) => NodeState::Killed,
+            (true, true) => NodeState::CutOff,
+            (true, false) => NodeState::Running,
+        };
+        parts.nodes.iter().map(|node| (node.number(), state(node))).collect()
     }
 
     /// Returns once the API server calls the node Ready, or no longer calls it that.

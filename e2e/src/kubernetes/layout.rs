@@ -27,7 +27,7 @@ pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// File that marks a folder as one of ours; nothing is ever deleted in a folder without it.
 const MARKER: &str = "quorate-local.cluster";
 /// Everything that a cluster writes into its folder. `remove` deletes these and nothing else.
-const ENTRIES: [&str; 7] = ["pki", "log", "run", "store", "nodes", "kubeconfig", "cluster.json"];
+const ENTRIES: [&str; 8] = ["pki", "log", "run", "store", "nodes", "kubeconfig", "cluster.json", "control.sock"];
 
 /// The folder of one cluster.
 #[derive(Debug, Clone)]
@@ -143,6 +143,11 @@ impl Layout {
     /// What a supervisor prints.
     pub fn progress(&self) -> PathBuf {
         self.root.join("progress.log")
+    }
+
+    /// Socket on which a supervisor takes requests for faults.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("control.sock")
     }
 
     /// Held by the harness for as long as it runs the cluster.

@@ -34,12 +34,13 @@ mod start;
 mod state;
 mod store;
 mod tools;
+mod volume;
 mod wait;
 
 pub use attached::Attached;
 pub use cgroup::Cgroup;
 pub use cleanup::down;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, NodeState};
 pub use error::{Error, Result};
 pub use layout::{Layout, node_address, node_name};
 pub use manifests::apply;

@@ -13,7 +13,7 @@ use super::namespace::{Inside, Namespaces};
 use super::process::{Process, Program, run};
 use super::tools::{Tools, on_path};
 use super::wait::Deadline;
-use super::{network, node_files};
+use super::{network, node_files, volume};
 
 /// containerd answers within 0.2 s on an idle machine.
 const CONTAINERD_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -45,7 +45,7 @@ impl Node {
         self.running.is_some()
     }
 
-    /// Switches the machine on: namespaces, cable, containerd, and `images` that its disk does not hold yet.
+    /// Switches the machine on: namespaces, volumes, cable, containerd, and `images` that its disk does not hold yet.
     pub fn boot(&mut self, fabric: &Fabric, images: &[PathBuf]) -> Result<()> {
         assert!(self.running.is_none(), "a node boots once");
         let Fabric { tools, layout, lan, nodes } = fabric;
@@ -62,6 +62,7 @@ impl Node {
             node_files::mount(&disk, &programs)?;
             network::set_up_node()
         })?;
+        namespaces.enter(|| volume::mount_all(layout))?;
         lan.enter(|| network::plug_in(self.number, namespaces.holder_id()))?;
         namespaces.enter(|| network::address_node(self.number, *nodes))?;
 

@@ -1,13 +1,7 @@
-//! Provisions local volumes: for a claim of class `quorate-local` whose pod has been given a node, a folder on that
-//! node's disk and a PersistentVolume bound to the node.
-//!
-//! A folder has no size of its own. The claimed capacity is recorded, also when a claim grows, and never enforced: a pod
-//! that writes more gets what the machine's disk has.
+//! Provisions local volumes: for a claim of class `quorate-local` whose pod has been given a node, a file system of the
+//! claimed size on that node's disk (`volume`) and a PersistentVolume bound to the node. It grows with its claim.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +19,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::error::{Error, Result, io, kube as kube_error};
+use super::error::{Result, kube as kube_error};
 use super::layout::{Layout, NODES_MAX, node_name};
-use super::node_files::{VOLUMES, volumes};
+use super::volume::{self, Volume};
 
 pub const PROVISIONER: &str = "quorate.io/local";
 pub const STORAGE_CLASS: &str = "quorate-local";
@@ -92,7 +86,8 @@ async fn claim_changed(claim: Arc<PersistentVolumeClaim>, context: Arc<Context>)
     let Some(requested) = requested else { return Ok(Action::await_change()) };
     match (spec.volume_name, claim.annotations().get(SELECTED_NODE)) {
         (None, Some(node)) if spec.volume_mode.as_deref() == Some("Block") => {
-            refuse_block(&claim, node, &context).await?
+            let note = format!("volumeMode Block is not supported by class {STORAGE_CLASS}: choose Filesystem");
+            refuse(&claim, node, note, &context).await?
         }
         (None, Some(node)) => provision(&claim, node, requested, &context).await?,
         (Some(volume), _) => expand(&claim, &volume, requested, &context).await?,
@@ -102,12 +97,13 @@ async fn claim_changed(claim: Arc<PersistentVolumeClaim>, context: Arc<Context>)
     Ok(Action::await_change())
 }
 
-async fn refuse_block(claim: &PersistentVolumeClaim, node: &str, context: &Context) -> Result<()> {
+/// Says on the claim why it gets no volume.
+async fn refuse(claim: &PersistentVolumeClaim, node: &str, note: String, context: &Context) -> Result<()> {
     let reporter = Reporter { controller: PROVISIONER.into(), instance: Some(node.to_owned()) };
     let event = Event {
         type_: EventType::Warning,
         reason: "ProvisioningFailed".into(),
-        note: Some(format!("volumeMode Block is not supported by class {STORAGE_CLASS}: choose Filesystem")),
+        note: Some(note),
         action: "Provisioning".into(),
         secondary: None,
     };
@@ -119,16 +115,30 @@ async fn provision(claim: &PersistentVolumeClaim, node: &str, size: Quantity, co
     // Not a node of this cluster: the scheduler will choose again.
     let Some(number) = (1..=NODES_MAX).find(|&number| node_name(number) == node) else { return Ok(()) };
     let name = format!("pvc-{}", claim.uid().unwrap_or_default());
-    let folder = volumes(&context.layout, number).join(&name);
-    fs::create_dir_all(&folder).map_err(io("make the volume", &folder))?;
-    // Pods run as any user; kubelet sets the group where a pod asks for one.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).map_err(io("open up the volume", &folder))?;
+    let Some(bytes) = volume::bytes(&size.0).filter(|bytes| *bytes >= volume::BYTES_MIN) else {
+        let note =
+            format!("{} is too small for a file system: ask for {} MiB or more", size.0, volume::BYTES_MIN >> 20);
+        return refuse(claim, node, note, context).await;
+    };
+    with_volume(context, number, &name, move |volume| volume.make(bytes)).await?;
     let volume = persistent_volume(claim, &name, node, size);
     let created = Api::<PersistentVolume>::all(context.client.clone()).create(&PostParams::default(), &volume).await;
     match created {
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
         other => other.map(drop).map_err(kube_error(format!("create the volume {name}"))),
     }
+}
+
+/// Works on a volume in a thread that may block: programs run, and devices are waited for.
+async fn with_volume(
+    context: &Context,
+    node: u32,
+    name: &str,
+    work: impl FnOnce(Volume<'_>) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (layout, name) = (context.layout.clone(), name.to_owned());
+    let done = tokio::task::spawn_blocking(move || work(Volume::new(&layout, node, &name)));
+    done.await.expect("work on a volume returns its errors")
 }
 
 fn persistent_volume(claim: &PersistentVolumeClaim, name: &str, node: &str, size: Quantity) -> PersistentVolume {
@@ -145,7 +155,7 @@ fn persistent_volume(claim: &PersistentVolumeClaim, name: &str, node: &str, size
             access_modes: spec.access_modes,
             capacity: Some(BTreeMap::from([("storage".into(), size)])),
             claim_ref: Some(ObjectReference { resource_version: None, ..claim.object_ref(&()) }),
-            local: Some(LocalVolumeSource { path: format!("{VOLUMES}/{name}"), fs_type: None }),
+            local: Some(LocalVolumeSource { path: volume::path(name), fs_type: None }),
             node_affinity: Some(VolumeNodeAffinity {
                 required: Some(NodeSelector {
                     node_selector_terms: vec![NodeSelectorTerm {
@@ -163,13 +173,16 @@ fn persistent_volume(claim: &PersistentVolumeClaim, name: &str, node: &str, size
     }
 }
 
-/// Records the new size on the volume and then on the claim. The API server lets a claim only grow.
+/// Lets the volume grow and records the new size on it and then on the claim. The API server lets a claim only grow.
 async fn expand(claim: &PersistentVolumeClaim, volume: &str, requested: Quantity, context: &Context) -> Result<()> {
     let status = claim.status.clone().unwrap_or_default();
     let present = status.capacity.and_then(|capacity| capacity.get("storage").cloned());
     if status.phase.as_deref() != Some("Bound") || present.as_ref() == Some(&requested) {
         return Ok(());
     }
+    let Some(bytes) = volume::bytes(&requested.0) else { return Ok(()) };
+    let Some(node) = node_of(volume, context) else { return Ok(()) };
+    with_volume(context, node, volume, move |volume| volume.grow(bytes)).await?;
     let size = json!({"capacity": {"storage": requested}});
     let (volumes, parameters) = (Api::<PersistentVolume>::all(context.client.clone()), PatchParams::default());
     let patched = volumes.patch(volume, &parameters, &Patch::Merge(json!({"spec": size}))).await;
@@ -189,8 +202,8 @@ async fn volume_changed(volume: Arc<PersistentVolume>, context: Arc<Context>) ->
         return Ok(Action::await_change());
     }
     let name = volume.name_any();
-    for node in 1..=NODES_MAX {
-        delete_folder(volumes(&context.layout, node).join(&name))?;
+    if let Some(node) = node_of(&name, &context) {
+        with_volume(&context, node, &name, |volume| volume.delete()).await?;
     }
     let volumes = Api::<PersistentVolume>::all(context.client.clone());
     match volumes.delete(&name, &DeleteParams::default()).await {
@@ -199,9 +212,7 @@ async fn volume_changed(volume: Arc<PersistentVolume>, context: Arc<Context>) ->
     }
 }
 
-fn delete_folder(folder: PathBuf) -> Result<(), Error> {
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("delete the volume", folder)(error)),
-        _ => Ok(()),
-    }
+/// The node whose disk holds a volume.
+fn node_of(name: &str, context: &Context) -> Option<u32> {
+    (1..=NODES_MAX).find(|&node| Volume::new(&context.layout, node, name).exists())
 }

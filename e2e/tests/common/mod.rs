@@ -136,6 +136,11 @@ impl Footprint {
         }
         let group = Path::new("/sys/fs/cgroup").join(&self.id);
         remains.extend(group.exists().then(|| format!("cgroup {}", group.display())));
+        for device in fs::read_dir("/sys/block").expect("/sys is mounted").flatten() {
+            let file = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+            let ours = Path::new(file.trim()).starts_with(&self.root);
+            remains.extend(ours.then(|| format!("loop device {} on {}", device.path().display(), file.trim())));
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
         let root = self.root.display().to_string();
         remains.extend(mounts.lines().filter(|line| line.contains(&root)).map(|line| format!("mount {line}")));

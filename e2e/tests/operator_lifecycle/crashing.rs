@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kube::client::ClientBuilder;
 use quorate_operator::controller::{self, Shared};
+use quorate_operator::leader::Tenure;
 use quorate_operator::metrics::Metrics;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -41,7 +42,7 @@ pub async fn operate(requests: u64) -> ExitCode {
     });
     let config = kube::Config::infer().await.expect("KUBECONFIG is set by the test");
     let client = ClientBuilder::try_from(config).expect("the configuration is sound").with_layer(&count).build();
-    let shared = Shared::new(client, Arc::new(Metrics::default()), "dying");
+    let shared = Shared::new(client, Arc::new(Metrics::default()), "dying", Tenure::unlimited());
     controller::run(shared, &[], std::future::pending()).await;
     ExitCode::FAILURE
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use quorate_e2e::image::{self, Content};
 use quorate_e2e::kubernetes::{self, Attached, Dialer, Layout, Phase, Relay, State, Tools};
 
+use super::control::{self, Fault};
 use super::demo::{run_demo, service_address};
 use super::{Command, Pack, Up, supervisor};
 
@@ -24,6 +25,10 @@ pub fn run(command: Command, folder: &Path) -> Outcome {
         Command::Status => status(folder),
         Command::Kubeconfig => kubeconfig(folder),
         Command::Kubectl { arguments } => kubectl(&arguments, folder),
+        Command::Partition(one) => control::fault(Fault::Partition, one.node, folder).map(|()| ExitCode::SUCCESS),
+        Command::Heal(one) => control::fault(Fault::Heal, one.node, folder).map(|()| ExitCode::SUCCESS),
+        Command::Kill(one) => control::fault(Fault::Kill, one.node, folder).map(|()| ExitCode::SUCCESS),
+        Command::Restart(one) => control::fault(Fault::Restart, one.node, folder).map(|()| ExitCode::SUCCESS),
         Command::Load { archives } => load(&archives, folder).map(|()| ExitCode::SUCCESS),
         Command::Forward { target, port } => forward(&target, port, folder),
         Command::Pack(pack) => write_image(pack),
@@ -78,10 +83,13 @@ fn status(folder: &Path) -> Outcome {
     };
     let attached = Attached::open(folder);
     let programs = attached.as_ref().map_or_else(|_| Ok(Vec::new()), Attached::programs)?;
+    let nodes = match &attached {
+        Ok(attached) => control::nodes(attached).unwrap_or_else(|_| state.nodes.to_string()),
+        Err(_) => state.nodes.to_string(),
+    };
     let mut text = format!(
-        "Cluster     {phase}\nFolder      {}\nNodes       {}\nStore       {}\nSupervisor  process {}\n",
+        "Cluster     {phase}\nFolder      {}\nNodes       {nodes}\nStore       {}\nSupervisor  process {}\n",
         folder.display(),
-        state.nodes,
         format!("{:?}", state.store).to_lowercase(),
         state.harness.pid
     );

@@ -2,6 +2,7 @@
 //! cluster in the background; the commands talk to it through the files of the cluster's folder.
 
 mod commands;
+mod control;
 mod demo;
 mod supervisor;
 
@@ -41,6 +42,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Cut a node's cable: its pods run on and nobody reaches them.
+    Partition(OneNode),
+    /// Mend a node's cable.
+    Heal(OneNode),
+    /// Pull a node's plug: every process in it is killed, its disk stays.
+    Kill(OneNode),
+    /// Switch a killed node on again.
+    Restart(OneNode),
     /// Put image archives (docker or OCI) onto every node.
     Load {
         #[arg(required = true, value_name = "ARCHIVE")]
@@ -61,6 +70,12 @@ enum Command {
     /// Run the cluster in the foreground; `up` starts this in the background.
     #[command(hide = true)]
     Supervise(Up),
+}
+
+#[derive(Debug, clap::Args)]
+struct OneNode {
+    /// Number of the node: 2 for node2.
+    node: u32,
 }
 
 #[derive(Debug, Clone, clap::Args)]

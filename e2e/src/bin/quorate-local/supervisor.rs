@@ -10,7 +10,7 @@ use std::sync::Arc;
 use quorate_e2e::kubernetes::{Cluster, Deadline, Error, Layout, Phase, State, Tools};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Up;
+use super::{Up, control};
 
 /// Longer than every wait of a start together; a start that hangs ends by its own, shorter limits.
 const START_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
@@ -68,9 +68,15 @@ pub fn run(up: &Up, folder: &Path) -> Result<ExitCode, Box<dyn std::error::Error
             _ = terminate.recv() => return Ok(false),
             _ = interrupt.recv() => return Ok(false),
         };
+        let control = cluster.layout().control();
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            // The cluster is of use without it too.
+            Err(error) = control::serve(&cluster, &control) => {
+                eprintln!("no faults on demand: {error}");
+                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            }
         }
         cluster.stop().await?;
         Ok(true)
