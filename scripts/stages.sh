@@ -24,7 +24,7 @@ budget() {
   case "$1" in
     format) echo 10 15 120 ;;
     lint) echo 240 600 1800 ;;
-    generated) echo 90 240 900 ;;
+    generated) echo 90 400 900 ;;
     unit) echo 300 700 2400 ;;
     integration) echo 420 500 2400 ;;
     e2e) echo 960 1200 3000 ;;
