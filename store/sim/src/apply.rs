@@ -21,8 +21,7 @@ impl Cluster {
     pub(crate) fn apply(&mut self, host: &mut Host, entries: Vec<Entry>) {
         let Some(process) = &mut host.process else { return };
         let count = entries.len() as u64;
-        let limits =
-            Limits { quota_bytes: self.world.quota_bytes, unreclaimed_bytes: unreclaimed_bytes(host.id) };
+        let limits = Limits { quota_bytes: self.world.quota_bytes, unreclaimed_bytes: unreclaimed_bytes(host.id) };
         let bug = self.options.bug;
         let quota = limits.quota_bytes;
         let damaged = |entry| tamper::entry(bug, entry, &process.machine, quota);

@@ -9,8 +9,8 @@ use crate::chance::Chance;
 use crate::clients::Operation;
 use crate::host::Host;
 use crate::model::Answer;
-use crate::observers::Observer;
 use crate::network::{Packet, Weather};
+use crate::observers::Observer;
 use crate::options::Options;
 use crate::plan::{self, Fault};
 use crate::trace;
@@ -166,6 +166,9 @@ impl Cluster {
             settled_revision: 0,
             options,
         };
+        // Some clusters have a quota that their clients go over.
+        let mut quota = Chance::new(seed ^ 0x7175_6f74);
+        cluster.world.quota_bytes = quota.percent(40).then(|| quota.between(26_000, 70_000));
         for id in &founders {
             cluster.insert_host(*id, founders.clone());
         }

@@ -24,6 +24,7 @@ impl Cluster {
             .iter()
             .flat_map(|process| process.machine.membership().members().map(|member| member.id))
             .collect();
+        self.check_observers();
         let last = self.world.last();
         for id in members {
             let process = self.hosts.get(&id).and_then(|host| host.process.as_ref());

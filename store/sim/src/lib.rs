@@ -30,12 +30,14 @@ mod observers;
 mod options;
 mod persist;
 mod plan;
+#[cfg(test)]
+mod planted;
 mod shrink;
 pub mod suite;
+mod tamper;
 #[cfg(test)]
 mod tests;
 mod ticks;
-mod tamper;
 pub mod trace;
 mod watchers;
 mod world;

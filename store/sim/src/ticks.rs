@@ -30,7 +30,7 @@ impl Cluster {
             self.world.check_late(self.options.fault_micros + SETTLE_MICROS);
         }
         let Some(process) = &mut host.process else { return };
-        if let Err(error) = sweep(process {
+        if let Err(error) = sweep(process) {
             self.world.violate(format!("member {} cannot sweep: {error}", host.id));
         }
     }

@@ -7,21 +7,35 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::command::{self, CommandId};
 use quorate_core::log::{Entry, EntryKind, Index, MemberId, Term};
 use quorate_core::memory::Memory;
 use quorate_core::mvcc::{self, State};
 
+use crate::checkers::alarms::{AlarmJudge, Size};
+use crate::checkers::leases::LeaseJudge;
 use crate::counts::Counts;
-use crate::model::{Answer, Model};
+use crate::model::{Answer, Model, cost_bytes};
 
 /// What was answered to anybody before an operation began.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Floor {
     pub index: Index,
     pub revision: i64,
+}
+
+/// What the history says about a command.
+#[derive(Debug, Clone)]
+pub(crate) struct Executed {
+    pub index: Index,
+    pub answer: Answer,
+    pub size: Size,
+}
+
+/// What a member has on its disk beyond what is in use, compacted and not reclaimed: members differ in it.
+pub fn unreclaimed_bytes(member: MemberId) -> u64 {
+    member % 4 * 700
 }
 
 /// See the module.
@@ -31,11 +45,17 @@ pub struct World {
     pub violation: Option<String>,
     pub model: Model,
     pub floor: Floor,
+    /// Simulated time, in microseconds.
+    pub now: u64,
+    pub leases: LeaseJudge,
+    pub alarms: AlarmJudge,
+    /// Size from which on writes are answered with NoSpace.
+    pub quota_bytes: Option<u64>,
     /// Term and data of every committed entry.
     entries: BTreeMap<Index, (Term, Bytes)>,
     /// Revision and compact revision after each entry.
     states: BTreeMap<Index, (i64, i64)>,
-    executed: BTreeMap<CommandId, (Index, Answer)>,
+    executed: BTreeMap<CommandId, Executed>,
     /// Answered before anybody applied them.
     promised: BTreeMap<CommandId, (Answer, Floor)>,
     leaders: BTreeMap<Term, MemberId>,
@@ -72,37 +92,49 @@ impl World {
         self.entries.insert(entry.index, (entry.term, entry.data.clone()));
         if entry.kind == EntryKind::Normal {
             match command::decode(entry.data.clone()) {
-                Ok(commands) => commands.iter().for_each(|command| self.execute(entry.index, command)),
+                Ok(commands) => commands.iter().for_each(|command| self.execute(entry, command)),
                 Err(error) => self.violate(format!("entry {} does not decode: {error}", entry.index)),
             }
         }
         self.states.insert(entry.index, (self.model.revision, self.model.compacted));
     }
 
-    fn execute(&mut self, index: Index, command: &command::Command) {
+    fn execute(&mut self, entry: &Entry, command: &command::Command) {
+        let index = entry.index;
         self.counts.add("executions told apart");
         let id = command.id;
-        if let Some((before, _)) = self.executed.get(&id) {
+        if let Some(Executed { index: before, .. }) = self.executed.get(&id) {
             let before = *before;
             return self.violate(format!("{id:?} is executed at {before} and again at {index}"));
         }
-        let answer = self.model.apply(&command.request);
-        self.executed.insert(id, (index, answer));
+        let size = Size { before_bytes: self.model.size_in_use_bytes(), cost_bytes: cost_bytes(&command.request) };
+        self.judge_before(entry, &command.request);
+        let revision = self.model.revision;
+        let answer = self.model.apply(index, entry.term, &command.request);
+        self.judge_after(index, &command.request, &answer);
+        if answer.error.is_some() && revision != self.model.revision {
+            return self.violate(format!("{id:?} was refused and took effect"));
+        }
+        self.executed.insert(id, Executed { index, answer, size });
         if let Some((answer, floor)) = self.promised.remove(&id) {
             self.acknowledged(id, answer, floor);
         }
     }
 
+    pub(crate) fn executed(&self, id: CommandId) -> Option<&Executed> {
+        self.executed.get(&id)
+    }
+
     /// A client got the answer of a command; `floor` is what was answered to anybody when it was sent.
     pub fn acknowledged(&mut self, id: CommandId, answer: Answer, floor: Floor) {
-        let Some((index, expected)) = self.executed.get(&id) else {
+        let Some(executed) = self.executed.get(&id) else {
             self.promised.insert(id, (answer, floor));
             return;
         };
-        let index = *index;
+        let index = executed.index;
         self.counts.add("acknowledged writes checked");
-        if *expected != answer {
-            let expected = expected.clone();
+        let expected = self.expected(id.member, &executed.clone());
+        if expected != answer {
             return self.violate(format!("{id:?} at {index} was answered {answer:?}, the history says {expected:?}"));
         }
         if index <= floor.index {
@@ -124,19 +156,13 @@ impl World {
     pub fn served(&mut self, member: MemberId, applied: Index, request: &pb::RangeRequest, answer: &Answer) {
         let (revision, compacted) = self.states.get(&applied).copied().unwrap_or((1, -1));
         let wanted = if request.revision <= 0 { revision } else { request.revision };
-        let expected = match wanted {
-            wanted if wanted > revision => Err(ApiError::FutureRev),
-            wanted if wanted < compacted => Err(ApiError::Compacted),
-            wanted => Ok(self.model.range(&request.key, &request.range_end, wanted)),
-        };
-        let holds = match &expected {
-            Ok(kvs) => answer.error.is_none() && answer.revision == revision && *kvs == answer.kvs,
-            Err(error) => answer.error.as_ref() == Some(error),
-        };
-        self.counts.add(match (&expected, request.revision) {
-            (Err(_), _) => "reads of compacted or future revisions checked",
-            (Ok(_), 0) => "reads checked against the state at their revision",
-            (Ok(_), _) => "reads of old revisions checked",
+        let expected = self.model.range(&pb::RangeRequest { revision: wanted, ..request.clone() }, revision, compacted);
+        let expected = expected.map_or_else(Answer::of_error, |found| Answer { revision, ..found });
+        let holds = expected == *answer;
+        self.counts.add(match (&expected.error, request.revision) {
+            (Some(_), _) => "reads of compacted or future revisions checked",
+            (None, 0) => "reads checked against the state at their revision",
+            (None, _) => "reads of old revisions checked",
         });
         if !holds {
             self.violate(format!(
@@ -171,6 +197,7 @@ impl World {
     pub fn leads(&mut self, member: MemberId, term: Term) {
         let first = *self.leaders.entry(term).or_insert(member);
         self.counts.add("leaders of a term compared");
+        self.leases.leads(self.now, term);
         if first != member {
             self.violate(format!("members {first} and {member} both lead term {term}"));
         }

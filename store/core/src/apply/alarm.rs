@@ -20,7 +20,7 @@ const AFTER_PREFIX: &[u8] = b"alarn";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Alarms {
     /// (type, member)
-    raised: BTreeSet<(i32, MemberId)>,
+    pub(super) raised: BTreeSet<(i32, MemberId)>,
 }
 
 impl Alarms {
