@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use build::check_timers;
 pub use error::Error;
 pub use help::{USAGE, flags_doc, help};
 pub use url::Url;

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 use quorate_core::membership::Membership;
 use quorate_core::replica::Progress;
 
+use crate::store::Timers;
+
 /// Peer frames wait outside while more than this many items wait inside.
 const ITEMS_HIGH: usize = 16_384;
 
@@ -33,6 +35,16 @@ pub enum Input {
     /// The database was compacted: these bytes are free.
     Reclaimed {
         bytes: u64,
+        done: oneshot::Sender<()>,
+    },
+    /// Raft's timers change.
+    SetTimers {
+        timers: Timers,
+        done: oneshot::Sender<()>,
+    },
+    /// Keep this member out of raft, or let it in again.
+    Fence {
+        fenced: bool,
         done: oneshot::Sender<()>,
     },
     /// Shut down: hand leadership over if possible, flush, stop.

@@ -3,7 +3,7 @@
 //! It owns no state of its own beyond waiters: the driver's thread owns raft and apply, and publishes what others may see.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,9 +28,11 @@ use crate::waiters::{Confirmed, Proposals, Reads};
 use crate::watch_hub::WatchHub;
 
 mod cluster;
+mod live;
 mod state;
 
-pub use state::{Identity, Limits, ReadView, Status};
+pub use live::FENCED;
+pub use state::{Identity, Limits, ReadView, Status, Timers};
 
 /// How much longer than two election timeouts a proposal may take (etcd's `ReqTimeout`).
 const REQUEST_TIMEOUT_BASE: Duration = Duration::from_secs(5);
@@ -48,8 +50,11 @@ pub struct Inner {
     /// Replaced when a snapshot is installed.
     pub backend: ArcSwap<Backend>,
     pub limits: ArcSwap<Limits>,
-    pub heartbeat: Duration,
-    pub election: Duration,
+    pub timers: ArcSwap<Timers>,
+    /// Whether the operator keeps this member out of raft (`live`).
+    pub fenced: AtomicBool,
+    /// Whether this member has applied what it may have answered before it was started.
+    pub caught_up: AtomicBool,
     pub strict_reconfig: bool,
     pub learners_max: u32,
     pub watch_hub: WatchHub,
@@ -98,17 +103,17 @@ impl Store {
     }
 
     /// Heartbeat interval and election timeout in force.
-    pub fn timers(&self) -> (Duration, Duration) {
-        (self.0.heartbeat, self.0.election)
+    pub fn timers(&self) -> Timers {
+        **self.0.timers.load()
     }
 
     pub fn election_timeout(&self) -> Duration {
-        self.0.election
+        self.timers().election
     }
 
     /// How long a proposal or a linearizable read may take.
     pub fn request_timeout(&self) -> Duration {
-        REQUEST_TIMEOUT_BASE + 2 * self.0.election
+        REQUEST_TIMEOUT_BASE + 2 * self.election_timeout()
     }
 
     pub fn watch_hub(&self) -> &WatchHub {
@@ -164,6 +169,7 @@ impl Store {
     }
 
     async fn propose_unchecked(&self, request: Request) -> Result<Response, ApiError> {
+        self.refuse_fenced()?;
         let id = self.next_id();
         let command = Command { id, user: String::new(), auth_revision: 0, request };
         let data = command::encode(&command);
@@ -222,7 +228,7 @@ impl Store {
     fn timeout_since(&self, began: Instant) -> ApiError {
         let lost = self.0.status.load().leader_lost;
         match lost {
-            Some(at) if at + 2 * self.0.election >= began => ApiError::TimeoutDueToLeaderFail,
+            Some(at) if at + 2 * self.election_timeout() >= began => ApiError::TimeoutDueToLeaderFail,
             _ => ApiError::Timeout,
         }
     }
@@ -248,6 +254,7 @@ impl Store {
     }
 
     async fn confirmed(&self, until_applied: bool) -> Result<Confirmed, ApiError> {
+        self.refuse_fenced()?;
         let began = Instant::now();
         let (token, answer) = self.0.reads.wait(until_applied);
         self.0.inbox.request_read(token);

@@ -145,12 +145,20 @@ fn check_urls(values: &Values) -> Result<(), Error> {
 fn timers(values: &Values) -> Result<(Duration, Duration), Error> {
     let heartbeat = values.uint("heartbeat-interval");
     let election = values.uint("election-timeout");
+    check_timers(heartbeat, election)
+}
+
+/// The two timers, in milliseconds, as they may be set together.
+///
+/// # Errors
+/// One of them is zero, the election timeout is below five heartbeats, or too long.
+pub fn check_timers(heartbeat: u64, election: u64) -> Result<(Duration, Duration), Error> {
     for (name, millis) in [("heartbeat-interval", heartbeat), ("election-timeout", election)] {
         if millis == 0 {
             return Err(Error::ZeroInterval { name, millis });
         }
     }
-    if heartbeat * 5 > election {
+    if heartbeat.saturating_mul(5) > election {
         return Err(Error::ElectionTooShort { election, heartbeat });
     }
     if election > ELECTION_MAX_MILLIS {

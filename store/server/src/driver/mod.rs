@@ -8,6 +8,7 @@
 mod apply;
 mod flush;
 mod install;
+mod live;
 mod log_role;
 mod publish;
 mod space;
@@ -18,6 +19,7 @@ pub use space::load_unreclaimed;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -134,6 +136,9 @@ impl Driver {
 
 impl Running {
     fn run(&mut self) -> Result<Ended, Fatal> {
+        if self.driver.inner.fenced.load(Ordering::Acquire) {
+            self.events.push(Event::Fence { fenced: true });
+        }
         // The committed tail is replayed before the first tick.
         self.turn()?;
         let mut next_tick = Instant::now() + self.driver.heartbeat;
@@ -147,6 +152,8 @@ impl Running {
                 self.events.push(Event::Read { token: self.read_token });
             }
             let now = Instant::now();
+            // A shorter interval is in force at once.
+            next_tick = next_tick.min(now + self.driver.heartbeat);
             if now >= next_tick {
                 self.events.push(Event::Tick);
                 // Ticks that were missed are not made up for: a pause must not look like a silent leader.
@@ -182,6 +189,8 @@ impl Running {
             }
             Input::SweepAll(done) => self.sweep_all(done)?,
             Input::Reclaimed { bytes, done } => self.reclaimed(bytes, done)?,
+            Input::SetTimers { timers, done } => self.set_timers(timers, done),
+            Input::Fence { fenced, done } => self.fence(fenced, done)?,
             Input::Stop => self.stop(),
         }
         Ok(())

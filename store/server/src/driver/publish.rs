@@ -86,7 +86,7 @@ impl Running {
         if leads(&now) && !(led && same_term) {
             let leases =
                 self.driver.machine.leases().iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.grant_index));
-            inner.lessor.promote(now.term, leases, inner.election);
+            inner.lessor.promote(now.term, leases, inner.timers.load().election);
         } else if led && !leads(&now) {
             inner.lessor.demote();
         }

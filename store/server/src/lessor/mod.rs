@@ -10,6 +10,7 @@ mod expiry;
 mod renewal;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub struct TimeToLive {
 pub struct Lessor(Arc<Shared>);
 
 struct Shared {
-    minimum_ttl_s: i64,
+    minimum_ttl_s: AtomicI64,
     state: Mutex<State>,
     /// Wakes the expiry task: this member leads now.
     promoted: Notify,
@@ -53,15 +54,21 @@ struct State {
 impl Lessor {
     /// A lessor that knows these leases, as (id, TTL in seconds, raft index of the grant).
     pub fn new(leases: impl IntoIterator<Item = (i64, i64, Index)>, election_timeout: Duration) -> Lessor {
-        let milliseconds = u64::try_from(election_timeout.as_millis()).unwrap_or(u64::MAX);
         let lessor = Lessor(Arc::new(Shared {
-            minimum_ttl_s: minimum_ttl_s(milliseconds),
+            minimum_ttl_s: AtomicI64::new(0),
             state: Mutex::default(),
             promoted: Notify::new(),
             stopped: CancellationToken::new(),
         }));
+        lessor.set_election_timeout(election_timeout);
         lessor.reset(leases);
         lessor
+    }
+
+    /// Grants from now on get at least what outlives an election by this timeout.
+    pub fn set_election_timeout(&self, election_timeout: Duration) {
+        let milliseconds = u64::try_from(election_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.0.minimum_ttl_s.store(minimum_ttl_s(milliseconds), Ordering::Relaxed);
     }
 
     /// The driver's: the store was replaced by a snapshot that holds these leases. Not on a leader.
@@ -130,7 +137,7 @@ impl Lessor {
 
     /// The least TTL that is granted.
     pub fn minimum_ttl_s(&self) -> i64 {
-        self.0.minimum_ttl_s
+        self.0.minimum_ttl_s.load(Ordering::Relaxed)
     }
 
     /// The ids of all leases by the time they have left; where that is not known (on a follower) by their TTL.

@@ -133,11 +133,13 @@ impl Admission {
         }
     }
 
-    /// Waits until raft may run on this directory: bound to a cluster, not removed, not fenced.
+    /// Waits until this directory may be opened: bound to a cluster and not removed. A fenced one is opened too: it shows what it
+    /// holds, and takes part again as soon as the fence is lifted.
     pub async fn bound(&self) {
         let mut bound = self.bound.subscribe();
         loop {
-            if self.phase() == Phase::Starting {
+            let member = self.directory.member();
+            if member.tombstone.is_none() && member.identity.is_some() {
                 return;
             }
             // The sender lives as long as this does.

@@ -1,6 +1,7 @@
 //! Opens what is on disk: the database, the log, and the state machine that they give. Founding writes the log's first entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_core::apply::Machine;
 use quorate_core::log::{Entry, EntryKind, HardState, Index};
@@ -12,9 +13,9 @@ use quorate_core::wal_format::Group;
 use super::Error;
 use crate::backend::{self, Backend};
 use crate::config::Config;
-use crate::directory::{Directory, Origin, Seed};
+use crate::directory::{self, Directory, Origin, Seed};
 use crate::snapshot::Storage;
-use crate::store::Identity;
+use crate::store::{Identity, Timers};
 use crate::wal::{self, Wal, WalReader};
 
 /// Term of the entries that found a cluster (etcd's).
@@ -32,6 +33,7 @@ pub struct Opened {
     pub membership: Membership,
     /// Nobody is served before this is applied: this member may have answered up to here.
     pub serve_from: Index,
+    pub timers: Timers,
 }
 
 /// Reads the log for raft.
@@ -66,6 +68,7 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let machine = Machine::open(&backend.live())?;
     let reader = wal.reader();
     let truncated = reader.first_index() - 1;
+    let timers = timers(config, member.timers.as_ref());
     let start = Start {
         id: bound.member_id,
         hard_state: HardState { commit: wal.commit(), ..wal.hard_state() },
@@ -74,7 +77,7 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
         truncated: (truncated, reader.term(truncated).unwrap_or(0)),
         last_index: reader.last_index(),
         seed: rand::random(),
-        timing: timing(config, &member.timers),
+        timing: Timing { election_ticks: timers.election_ticks(), pre_vote: config.pre_vote },
     };
     let serve_from = recovered.hinted_commit.max(wal.commit()).min(reader.last_index());
     let node = Node::new(start, member.boot, Box::new(Reader(reader)));
@@ -85,20 +88,19 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let identity =
         Identity { cluster_id: bound.cluster_id, member_id: bound.member_id, name: bound.name, boot: member.boot };
     let backend = Arc::new(backend);
-    Ok(Opened { directory: directory.clone(), identity, backend, wal, machine, node, membership, serve_from })
+    let directory = directory.clone();
+    Ok(Opened { directory, identity, backend, wal, machine, node, membership, serve_from, timers })
 }
 
-fn timing(config: &Config, pushed: &Option<crate::directory::Setting<crate::directory::Timers>>) -> Timing {
-    let (heartbeat, election) = match pushed {
-        Some(setting) => (setting.value.heartbeat_milliseconds, setting.value.election_milliseconds),
-        None => (millis(config.heartbeat), millis(config.election)),
-    };
-    let ticks = usize::try_from(election / heartbeat.max(1)).unwrap_or(usize::MAX);
-    Timing { election_ticks: ticks.max(2), pre_vote: config.pre_vote }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// The flags hold until other timers were pushed.
+fn timers(config: &Config, pushed: Option<&directory::Setting<directory::Timers>>) -> Timers {
+    match pushed {
+        Some(setting) => Timers {
+            heartbeat: Duration::from_millis(setting.value.heartbeat_milliseconds),
+            election: Duration::from_millis(setting.value.election_milliseconds),
+        },
+        None => Timers { heartbeat: config.heartbeat, election: config.election },
+    }
 }
 
 fn seeds(members: &[Seed]) -> Membership {

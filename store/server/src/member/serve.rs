@@ -2,7 +2,7 @@
 //! and peers while raft runs (`Running`).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -186,7 +186,11 @@ impl Running {
         let server = self.server.clone();
         let advertised: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
         tokio::spawn(async move {
-            ready::caught_up(&store, serve_from).await;
+            tokio::select! {
+                () = ready::caught_up(&store, serve_from) => store.set_caught_up(),
+                // A fenced member does not catch up; whoever comes is told why.
+                () = store.fenced() => {}
+            }
             for listener in listeners {
                 let service = match both {
                     true => Service::both(router.clone(), pages.clone()),
@@ -197,6 +201,8 @@ impl Running {
             for listener in http {
                 server.serve(listener, Service::pages(pages.clone(), Surface::Client));
             }
+            ready::caught_up(&store, serve_from).await;
+            store.set_caught_up();
             ready::publish(&store, advertised).await;
             tracing::info!(cluster = format!("{:x}", store.identity().cluster_id), "ready to serve client requests");
         });
@@ -240,7 +246,7 @@ fn build(
     admission: &Arc<Admission>,
     metrics: Arc<Metrics>,
 ) -> Result<(Store, Driver), Error> {
-    let Opened { directory, identity, backend, wal, machine, node, membership, serve_from: _ } = opened;
+    let Opened { directory, identity, backend, wal, machine, node, membership, serve_from: _, timers } = opened;
     let member = directory.member();
     let inbox = Arc::new(Inbox::default());
     let local = Arc::new(Local {
@@ -279,12 +285,13 @@ fn build(
         membership: ArcSwap::from_pointee(machine.membership().clone()),
         backend: ArcSwap::new(backend.clone()),
         limits: ArcSwap::from_pointee(limits),
-        heartbeat: config.heartbeat,
-        election: config.election,
+        timers: ArcSwap::from_pointee(timers),
+        fenced: AtomicBool::new(member.is_fenced()),
+        caught_up: AtomicBool::new(false),
         strict_reconfig: config.strict_reconfig_check,
         learners_max: config.max_learners,
         watch_hub: WatchHub::start(machine.revision(), machine.compact_revision(), watch_settings),
-        lessor: Lessor::new(leases, config.election),
+        lessor: Lessor::new(leases, timers.election),
         peers: peers.clone(),
         counter: AtomicU64::new(0),
         unreclaimed: AtomicU64::new(unreclaimed),
@@ -301,7 +308,7 @@ fn build(
         log,
         flusher,
         snapshots,
-        heartbeat: config.heartbeat,
+        heartbeat: timers.heartbeat,
         warning_apply: config.warning_apply,
         catch_up_entries: config.snapshot_catchup_entries,
     };

@@ -1,6 +1,8 @@
 //! `quorate.v1.Admin`: what the operator needs of a member, in every phase of its life. On a listener of its own, for a certificate of
 //! the operator's CA or a token; see `proto/quorate/v1/admin.proto` for the promises.
 
+mod live;
+
 use std::sync::Arc;
 
 use quorate_api::Error as ApiError;
@@ -12,17 +14,19 @@ use tonic::{Request, Response, Status};
 
 use crate::directory::{self, Owner, Seed, Setting};
 use crate::member::{Admission, Phase, Planes, unix_seconds};
-use crate::store::{Limits, Store};
+use crate::store::{Limits, Store, Timers};
 use crate::version;
 
 /// The service; see the module.
 pub struct AdminService {
     admission: Arc<Admission>,
+    /// One push at a time: what is in force is what was made durable last.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl AdminService {
     pub fn new(admission: Arc<Admission>) -> AdminService {
-        AdminService { admission }
+        AdminService { admission, changing: tokio::sync::Mutex::default() }
     }
 
     /// With a token configured, a call must carry it.
@@ -153,7 +157,7 @@ impl Admin for AdminService {
         };
         if let Some(store) = self.admission.store() {
             running_state(&store, self.admission.planes(), &mut state).await;
-            let (heartbeat, election) = store.timers();
+            let Timers { heartbeat, election } = store.timers();
             state.timers = Some(admin::Timers {
                 heartbeat_milliseconds: millis(heartbeat),
                 election_milliseconds: millis(election),
@@ -211,9 +215,8 @@ impl Admin for AdminService {
         request: Request<admin::SetTimersRequest>,
     ) -> Result<Response<admin::SetTimersResponse>, Status> {
         self.authorize(&request)?;
-        Err(Status::unimplemented(
-            "live timers are not supported by this version; set --heartbeat-interval and --election-timeout",
-        ))
+        self.push_timers(request.into_inner()).await?;
+        Ok(Response::new(admin::SetTimersResponse {}))
     }
 
     async fn set_limits(
@@ -230,10 +233,8 @@ impl Admin for AdminService {
             )));
         }
         let limits = directory::Limits { quota_bytes, request_bytes_max, txn_ops_max };
-        let directory = self.admission.directory().clone();
-        blocking(move || directory.update(|member| Setting::push(&mut member.limits, generation, limits)))
-            .await?
-            .map_err(disk)?;
+        let _one = self.changing.lock().await;
+        self.keep(move |member| Setting::push(&mut member.limits, generation, limits)).await?;
         if let Some(store) = self.admission.store() {
             store.set_limits(parse_limits(&limits));
         }
@@ -248,10 +249,8 @@ impl Admin for AdminService {
         let admin::SetLogLevelRequest { generation, level } = request.into_inner();
         let parsed: crate::config::LogLevel =
             level.parse().map_err(|error: crate::config::UnknownLevel| Status::invalid_argument(error.to_string()))?;
-        let directory = self.admission.directory().clone();
-        blocking(move || directory.update(|member| Setting::push(&mut member.log_level, generation, level)))
-            .await?
-            .map_err(disk)?;
+        let _one = self.changing.lock().await;
+        self.keep(move |member| Setting::push(&mut member.log_level, generation, level)).await?;
         self.admission.log.set_level(parsed);
         Ok(Response::new(admin::SetLogLevelResponse {}))
     }
@@ -275,7 +274,8 @@ impl Admin for AdminService {
 
     async fn fence(&self, request: Request<admin::FenceRequest>) -> Result<Response<admin::FenceResponse>, Status> {
         self.authorize(&request)?;
-        Err(Status::unimplemented("fencing is not supported by this version; stop the member's pod instead"))
+        self.push_fence(request.into_inner()).await?;
+        Ok(Response::new(admin::FenceResponse {}))
     }
 
     async fn set_aside(

@@ -12,7 +12,10 @@ const LEARNER_SERVES: [&str; 3] =
 
 /// The gate of the client listeners.
 pub fn gate(store: Store) -> Gate {
-    Box::new(move |call| admit(call, &store.0.status.load()).map_err(Into::into))
+    Box::new(move |call| match store.closed() {
+        Some(reason) => Err(tonic::Status::unavailable(reason)),
+        None => admit(call, &store.0.status.load()).map_err(Into::into),
+    })
 }
 
 fn admit(call: &Parts, status: &Status) -> Result<(), Error> {

@@ -89,7 +89,7 @@ impl pb::lease_server::Lease for Lease {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let store = self.store.clone();
-        let lost = leader_loss::lost_if_required(store.clone(), request.metadata());
+        let lost = leader_loss::lost(store.clone(), request.metadata());
         let ended = {
             let lessor = store.lessor().clone();
             async move {

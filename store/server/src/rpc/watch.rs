@@ -37,7 +37,7 @@ impl Watch {
     }
 
     fn open(&self, request: Request<Streaming<WatchRequest>>) -> Responses {
-        let lost = leader_loss::lost_if_required(self.store.clone(), request.metadata());
+        let lost = leader_loss::lost(self.store.clone(), request.metadata());
         self.store.watch_hub().serve(self.store.clone(), request.into_inner(), lost)
     }
 }

@@ -1,14 +1,14 @@
 //! What the driver publishes and every RPC may look at: who this member is, where it stands, its limits, and a consistent view of rows.
 
 use std::ops::Deref;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::backend::{self, Cursor, Family, View};
 use quorate_core::log::{Index, MemberId, Term};
 use quorate_core::mvcc;
-use quorate_core::replica::Role;
+use quorate_core::replica::{ELECTION_TICKS_MAX, Role};
 
 use crate::backend::Snapshot;
 
@@ -29,6 +29,23 @@ pub struct Limits {
     pub quota_bytes: Option<u64>,
     pub request_bytes_max: usize,
     pub txn_ops_max: usize,
+}
+
+/// The timers of raft; they may change while the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Between a leader's heartbeats; raft's tick.
+    pub heartbeat: Duration,
+    /// At least five heartbeats.
+    pub election: Duration,
+}
+
+impl Timers {
+    /// Ticks of an election timeout, whole and never less than raft needs.
+    pub fn election_ticks(&self) -> usize {
+        let ticks = self.election.as_millis() / self.heartbeat.as_millis().max(1);
+        usize::try_from(ticks).unwrap_or(usize::MAX).clamp(2, ELECTION_TICKS_MAX)
+    }
 }
 
 /// What the driver last published.

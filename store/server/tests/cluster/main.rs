@@ -3,4 +3,5 @@
 
 mod admission;
 mod faults;
+mod live;
 mod member;
