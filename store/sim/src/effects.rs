@@ -2,13 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::log::SnapshotMeta;
-use quorate_core::node::Effect;
+use quorate_core::node::{Effect, Event};
 use quorate_core::replica::{Message, Role};
 
 use crate::cluster::{Cluster, What};
 use crate::guard;
 use crate::host::{Host, Job};
 use crate::network::Packet;
+use crate::options::Bug;
 
 impl Cluster {
     /// Lets the node decide until nothing is left to do now.
@@ -74,6 +75,12 @@ impl Cluster {
                 None => self.send(host.id, message.to(), Packet::Raft(encode(&message))),
             },
             Effect::Forward { to, sequence, term, proposals } => {
+                if self.options.bug == Some(Bug::ForwardTwice)
+                    && host.chance.percent(20)
+                    && let Some(process) = &mut host.process
+                {
+                    process.events.extend(proposals.iter().cloned().map(Event::Propose));
+                }
                 let boot = host.boot;
                 self.send(host.id, to, Packet::Forward { boot, sequence, term, proposals });
             }

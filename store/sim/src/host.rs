@@ -48,7 +48,8 @@ pub struct Host {
     pub received: Option<Received>,
     pub next_name: u64,
     pub backup: Option<Backup>,
-    pub process: Option<Process>,
+    /// In a box, because machines are moved often.
+    pub process: Option<Box<Process>>,
     /// Crash after so many effects; the flag says that the power fails.
     pub crash_in: Option<(u64, bool)>,
     pub paused_until: u64,
@@ -159,11 +160,20 @@ impl Host {
         (self.name, self.database) = (name, database);
     }
 
-    /// Starts the process on what the disk holds.
+    /// The disk is replaced by an empty one, and the machine comes back as if it had just been admitted.
+    pub fn wipe(&mut self, seed: u64) {
+        self.log = SharedLog::new(Log::new(self.id, seed ^ self.boot));
+        self.database = Memory::default();
+        self.name = self.take_name();
+        self.received = None;
+        self.founders.clear();
+    }
+
+    /// Starts the process on what the disk holds. The node is told `node_boot`, or this boot's number.
     ///
     /// # Errors
     /// What is on disk is refused, as text.
-    pub fn open(&mut self, seed: u64, now: u64) -> Result<Found, String> {
+    pub fn open(&mut self, seed: u64, now: u64, node_boot: Option<u64>) -> Result<Found, String> {
         self.boot += 1;
         let durable = AppliedIndex::load(&self.database).map_err(|error| error.to_string())?.index;
         let mut log = self.log.lock();
@@ -200,10 +210,10 @@ impl Host {
         };
         let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
         drop(log);
-        let node = Node::new(start, self.boot, Box::new(self.log.clone()));
+        let node = Node::new(start, node_boot.unwrap_or(self.boot), Box::new(self.log.clone()));
         let personal = seed ^ self.id.rotate_left(24) ^ (self.boot << 32);
         let (hub, lessor) = (Hub::new(&machine, personal), Lessor::new(&machine, personal, now));
-        self.process = Some(Process {
+        self.process = Some(Box::new(Process {
             boot: self.boot,
             node,
             machine,
@@ -224,14 +234,14 @@ impl Host {
             hub,
             lessor,
             answered: 0,
-        });
+        }));
         Ok(Found { torn: opened.torn, completed })
     }
 
     /// Whether clients may be sent here: it runs, votes, and has not been told to go.
     pub fn serves(&self) -> bool {
         let votes = |process: &Process| process.machine.membership().get(self.id).is_some_and(|m| !m.learner);
-        !self.removed && self.process.as_ref().is_some_and(votes)
+        !self.removed && self.process.as_deref().is_some_and(votes)
     }
 }
 

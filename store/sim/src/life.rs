@@ -11,7 +11,7 @@ impl Cluster {
             return;
         }
         host.log.lock().trust_cache = self.options.bug == Some(Bug::TrustCache);
-        match host.open(self.seed, self.now) {
+        match host.open(self.seed, self.now, (self.options.bug == Some(Bug::SameBoot)).then_some(1)) {
             Ok(found) => {
                 if found.torn {
                     self.world.counts.add("torn log tails dropped");
@@ -57,6 +57,9 @@ impl Cluster {
         }
         if self.options.bug == Some(Bug::StaleDisk) {
             host.restore();
+        }
+        if self.options.bug == Some(Bug::EmptyDisk) && host.chance.percent(20) {
+            host.wipe(self.seed);
         }
         self.mark(host.id, "dies (power {})", [u64::from(power), 0, 0]);
         let pause = if self.faults { host.chance.between(20_000, 3_000_000) } else { 100_000 };

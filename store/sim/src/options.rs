@@ -35,8 +35,6 @@ pub enum Bug {
     SameBoot,
     /// Tells a sole voter that its term is durable while the sync is under way.
     EarlyTerm,
-    /// Reads records of the log without checking them.
-    BlindRead,
     /// Leaves the last event out of messages with several.
     DropEvent,
     /// Sends a message with events twice.

@@ -1,5 +1,7 @@
 //! The suite: seeds that must hold, planted bugs that must be found, and replay.
 
+mod disk;
+
 use super::*;
 
 /// Short runs, so that many fit into the time that unit tests have.
@@ -29,19 +31,23 @@ fn a_seed_replays_bit_by_bit() {
 const SEEDS_MAX: u64 = 40;
 
 /// Runs seeds until one fails; says which and why.
-fn find(bug: Bug) -> (u64, String) {
+fn find(bug: Bug, seeds_max: u64) -> (u64, String) {
     let options = Options { bug: Some(bug), ..short() };
-    for seed in 1..=SEEDS_MAX {
+    for seed in 1..=seeds_max {
         if let Some(violation) = run(seed, &options).violation {
             return (seed, violation);
         }
     }
-    panic!("{bug:?} was not found in {SEEDS_MAX} seeds");
+    panic!("{bug:?} was not found in {seeds_max} seeds");
+}
+
+fn found_as(bug: Bug, signs: &[&str]) {
+    found_within(SEEDS_MAX, bug, signs);
 }
 
 /// Any one of these texts, of a checker or of an assertion of the core, names the damage.
-fn found_as(bug: Bug, signs: &[&str]) {
-    let (seed, why) = find(bug);
+fn found_within(seeds_max: u64, bug: Bug, signs: &[&str]) {
+    let (seed, why) = find(bug, seeds_max);
     println!("{bug:?}: seed {seed}: {why}");
     assert!(signs.iter().any(|sign| why.contains(sign)), "{bug:?} at seed {seed} was found as something else: {why}");
 }

@@ -1,10 +1,13 @@
 //! What the server's driver does at every tick beside telling the node: commit hints, flushes (`driver/flush.rs`), the sweep.
 
+use quorate_core::backend::{Family, Write, WriteBatch};
+use quorate_core::memory::Memory;
 use quorate_core::mvcc;
 use quorate_core::node::Event;
 
 use crate::cluster::{Cluster, SETTLE_MICROS, What};
 use crate::host::{Host, Process};
+use crate::options::Bug;
 
 /// Rows that one step of the sweep looks at.
 const SWEEP_ROWS: usize = 50;
@@ -30,7 +33,7 @@ impl Cluster {
             self.world.check_late(self.options.fault_micros + SETTLE_MICROS);
         }
         let Some(process) = &mut host.process else { return };
-        if let Err(error) = sweep(process) {
+        if let Err(error) = sweep(process, self.options.bug) {
             self.world.violate(format!("member {} cannot sweep: {error}", host.id));
         }
     }
@@ -44,6 +47,9 @@ impl Cluster {
         process.flushed_at = self.now;
         for batch in process.unflushed.drain(..batches) {
             host.database.write(&batch);
+        }
+        if self.options.bug == Some(Bug::FlushApart) {
+            flush_meta_alone(process, &mut host.database);
         }
         let applied = quorate_core::apply::AppliedIndex::load(&host.database);
         let below = applied.map_or(0, |applied| applied.index).saturating_sub(self.options.catch_up_entries);
@@ -60,8 +66,22 @@ impl Cluster {
     }
 }
 
-fn sweep(process: &mut Process) -> Result<(), mvcc::Error> {
-    let state = process.machine.state();
+/// The planted bug: the family with the applied index is flushed further than the others.
+fn flush_meta_alone(process: &Process, database: &mut Memory) {
+    let mut meta = WriteBatch::default();
+    for write in process.unflushed.iter().flat_map(WriteBatch::writes) {
+        if let Write::Put { family: Family::Meta, key, value } = write {
+            meta.put(Family::Meta, key.clone(), value.clone());
+        }
+    }
+    database.write(&meta);
+}
+
+fn sweep(process: &mut Process, bug: Option<Bug>) -> Result<(), mvcc::Error> {
+    let mut state = process.machine.state();
+    if bug == Some(Bug::SweepAbove) && state.compact_revision >= 0 {
+        state.compact_revision = (state.compact_revision + 3).min(state.revision);
+    }
     if state.compact_revision < 0 {
         return Ok(());
     }

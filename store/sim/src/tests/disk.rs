@@ -1,0 +1,40 @@
+//! Planted bugs of disk, boot and forwarding: each is found within so many seeds, by a checker that names it.
+
+use super::found_within;
+use crate::Bug;
+
+/// Signs that a member lost or changed what it had promised to others.
+const BROKEN_PROMISE: [&str; 7] = [
+    "does not start",
+    "applies an entry of term",
+    "is lost",
+    "both lead term",
+    "applies entry",
+    "to_commit",
+    "out of range",
+];
+
+#[test]
+fn trusting_the_page_cache_at_start_is_found() {
+    found_within(60, Bug::TrustCache, &BROKEN_PROMISE);
+}
+
+#[test]
+fn a_voter_that_comes_back_on_an_empty_disk_is_found() {
+    found_within(40, Bug::EmptyDisk, &BROKEN_PROMISE);
+}
+
+#[test]
+fn proposing_a_forwarded_write_again_is_found() {
+    found_within(5, Bug::ForwardTwice, &["and again at"]);
+}
+
+#[test]
+fn sweeping_above_the_watermark_is_found() {
+    found_within(10, Bug::SweepAbove, &["bytes in use", "the history says", "HashKV"]);
+}
+
+#[test]
+fn flushing_the_applied_index_before_its_rows_is_found() {
+    found_within(20, Bug::FlushApart, &["families stand at different points"]);
+}
