@@ -274,7 +274,7 @@ impl Running {
         }
     }
 
-    fn ended(&self) -> Option<Ended> {
+    fn ended(&mut self) -> Option<Ended> {
         if let Some(since) = self.stopping {
             let leads = self.driver.node.status().role == Role::Leader;
             let waits = leads && self.successor().is_some() && since.elapsed() < HAND_OVER_TIMEOUT;
@@ -282,8 +282,11 @@ impl Running {
                 return Some(Ended::Stopped);
             }
         }
-        // A removed member stays a moment, so that the others hear of the commit from it (etcd waits a second too).
+        // A removed member stays a moment, also when a peer told it first: answers are on their way (etcd waits a second too).
+        if *self.driver.inner.peers.local().removed.borrow() {
+            self.removed_at.get_or_insert_with(Instant::now);
+        }
         let removed = self.removed_at.is_some_and(|since| since.elapsed() >= Duration::from_secs(1));
-        (removed || *self.driver.inner.peers.local().removed.borrow()).then_some(Ended::Removed)
+        removed.then_some(Ended::Removed)
     }
 }

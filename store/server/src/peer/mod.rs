@@ -64,6 +64,8 @@ pub struct Link {
     pub round_trip: Duration,
     pub sent_bytes: u64,
     pub received_bytes: u64,
+    /// Highest feature level that the peer's binary knew when it last called; 0 before that.
+    pub feature_level: u32,
 }
 
 struct Peer {

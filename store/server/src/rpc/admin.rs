@@ -2,13 +2,14 @@
 //! the operator's CA or a token; see `proto/quorate/v1/admin.proto` for the promises.
 
 mod live;
+mod membership;
 
 use std::sync::Arc;
 
 use quorate_api::Error as ApiError;
+use quorate_api::admin;
 use quorate_api::admin::admin_server::Admin;
-use quorate_api::admin::{self, change_membership_request::Change as Wanted};
-use quorate_core::membership::{self, Change, Membership, Refused};
+use quorate_core::membership::{Member, Membership};
 use quorate_core::replica::Role;
 use tonic::{Request, Response, Status};
 
@@ -66,7 +67,7 @@ fn configuration(cluster_id: u64, membership: &Membership) -> admin::Configurati
     admin::Configuration {
         cluster_id,
         index: membership.index(),
-        members: membership.members().map(membership::Member::to_message).collect(),
+        members: membership.members().map(Member::to_message).collect(),
         joint: membership.is_joint(),
         leaving: membership.leaving().collect(),
     }
@@ -187,24 +188,10 @@ impl Admin for AdminService {
             return Err(ApiError::NotLeader.into());
         }
         let admin::ChangeMembershipRequest { expected_index, change } = request.into_inner();
-        let change = match change.ok_or_else(|| Status::invalid_argument("change is missing"))? {
-            Wanted::AddLearner(member) => Change::AddLearner(learner(member)?),
-            Wanted::Promote(id) => {
-                if !store.is_caught_up(id).await? {
-                    return Err(ApiError::LearnerNotReady.into());
-                }
-                Change::Promote(id)
-            }
-            Wanted::Remove(id) => Change::Remove(id),
-            Wanted::Joint(wanted) => Change::Joint(joint_changes(wanted)?),
-        };
+        let change = membership::requested(change)?;
         let member_ids = change.members();
         let member_id = member_ids.first().copied().unwrap_or_default();
-        let changed = match change {
-            Change::Joint(changes) => store.change_jointly(changes, expected_index).await,
-            change => store.change(change, Some(expected_index)).await,
-        };
-        changed.map_err(refused_change)?;
+        membership::carry_out(&store, change, expected_index).await?;
         let configuration = configuration(store.identity().cluster_id, &store.membership());
         let configuration = Some(configuration);
         Ok(Response::new(admin::ChangeMembershipResponse { member_id, configuration, member_ids }))
@@ -295,14 +282,7 @@ impl Admin for AdminService {
         request: Request<admin::RaiseFeatureLevelRequest>,
     ) -> Result<Response<admin::RaiseFeatureLevelResponse>, Status> {
         self.authorize(&request)?;
-        let level = request.into_inner().level;
-        let known = crate::peer::handshake::FEATURE_LEVEL;
-        if level > known {
-            return Err(Status::failed_precondition(format!(
-                "feature level {level} is unknown to this version, which knows up to {known}: upgrade all members first"
-            )));
-        }
-        self.store()?.propose(quorate_core::command::Request::FeatureLevel(level)).await?;
+        membership::raise_feature_level(&*self.store()?, request.into_inner().level).await?;
         Ok(Response::new(admin::RaiseFeatureLevelResponse {}))
     }
 
@@ -322,41 +302,6 @@ impl Admin for AdminService {
 /// The directory syncs files: off the runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
-}
-
-/// A learner as the operator wants it added; it must say which disk is meant.
-fn learner(member: admin::Member) -> Result<membership::Member, Status> {
-    if member.disk_id.is_empty() {
-        return Err(Status::invalid_argument("disk_id is missing: a learner is added for one disk"));
-    }
-    if member.peer_urls.is_empty() {
-        return Err(ApiError::MemberBadURLs.into());
-    }
-    let mut member = membership::Member::from_message(member);
-    if member.id == 0 {
-        member.id = membership::added_member_id(&member.peer_urls, unix_seconds());
-    }
-    Ok(member)
-}
-
-fn joint_changes(wanted: admin::JointChange) -> Result<Vec<Change>, Status> {
-    let one = |change: admin::MemberChange| match change.change {
-        Some(admin::member_change::Change::AddLearner(member)) => Ok(Change::AddLearner(learner(member)?)),
-        Some(admin::member_change::Change::Promote(id)) => Ok(Change::Promote(id)),
-        Some(admin::member_change::Change::Remove(id)) => Ok(Change::Remove(id)),
-        None => Err(Status::invalid_argument("one of the joint changes is missing")),
-    };
-    wanted.changes.into_iter().map(one).collect()
-}
-
-fn refused_change(refused: Refused) -> Status {
-    let text = refused.to_string();
-    match refused {
-        Refused::Api(error) => Status::from(error),
-        Refused::Moved { .. } | Refused::InFlight => Status::aborted(text),
-        Refused::Malformed { .. } => Status::invalid_argument(text),
-        Refused::FeatureLevel { .. } | Refused::NotJoint => Status::failed_precondition(text),
-    }
 }
 
 fn phase(phase: Phase) -> admin::Phase {

@@ -10,7 +10,7 @@ use crate::member::{Member, authorized};
 const OWNER: &str = "0f9b7c1e-uid";
 
 /// Founds a cluster on a started, awaiting member.
-async fn found(member: &Member) -> admin::FoundResponse {
+pub async fn found(member: &Member) -> admin::FoundResponse {
     let state = member.until_phase(Phase::AwaitingAdmission).await;
     let request = found_request(member, &state.disk_id);
     let founded = member.admin().found(authorized(request)).await.unwrap().into_inner();
@@ -31,7 +31,7 @@ fn found_request(member: &Member, disk_id: &str) -> admin::FoundRequest {
     }
 }
 
-async fn leader<'a>(members: &[&'a Member]) -> &'a Member {
+pub async fn leader<'a>(members: &[&'a Member]) -> &'a Member {
     for member in members {
         let state = member.until(|state| state.leader_id != 0).await;
         if let Some(leader) = members_by_id(members, state.leader_id).await {
@@ -50,19 +50,19 @@ async fn members_by_id<'a>(members: &[&'a Member], id: u64) -> Option<&'a Member
     None
 }
 
-async fn configuration(leader: &Member) -> admin::Configuration {
+pub async fn configuration(leader: &Member) -> admin::Configuration {
     let response = leader.admin().configuration(authorized(admin::ConfigurationRequest {})).await.unwrap();
     response.into_inner().configuration.unwrap()
 }
 
-async fn change(leader: &Member, change: Change) -> Result<admin::ChangeMembershipResponse, tonic::Status> {
+pub async fn change(leader: &Member, change: Change) -> Result<admin::ChangeMembershipResponse, tonic::Status> {
     let expected_index = configuration(leader).await.index;
     let request = admin::ChangeMembershipRequest { expected_index, change: Some(change) };
     Ok(leader.admin().change_membership(authorized(request)).await?.into_inner())
 }
 
-/// Adds a started, awaiting member as a learner, admits it, and promotes it once it has caught up.
-async fn join(leader: &Member, joiner: &Member) -> u64 {
+/// Adds a started, awaiting member as a learner, admits it, and waits until it has caught up.
+pub async fn add_learner(leader: &Member, joiner: &Member) -> u64 {
     let state = joiner.until_phase(Phase::AwaitingAdmission).await;
     let learner =
         admin::Member { peer_urls: vec![joiner.peer_url()], disk_id: state.disk_id.clone(), ..Default::default() };
@@ -82,9 +82,15 @@ async fn join(leader: &Member, joiner: &Member) -> u64 {
             progress.is_some_and(|progress| progress.match_index >= state.committed_index)
         })
         .await;
-    change(leader, Change::Promote(added.member_id)).await.unwrap();
-    joiner.until(|state| state.role() == Role::Follower).await;
     added.member_id
+}
+
+/// Adds a member as a learner and promotes it.
+pub async fn join(leader: &Member, joiner: &Member) -> u64 {
+    let id = add_learner(leader, joiner).await;
+    change(leader, Change::Promote(id)).await.unwrap();
+    joiner.until(|state| state.role() == Role::Follower).await;
+    id
 }
 
 #[tokio::test]

@@ -3,5 +3,6 @@
 
 mod admission;
 mod faults;
+mod joint;
 mod live;
 mod member;

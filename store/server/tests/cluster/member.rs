@@ -127,6 +127,21 @@ impl Member {
         process.wait().unwrap().code()
     }
 
+    /// As [`Member::wait`], without holding the test's thread up.
+    pub async fn until_exit(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut process = self.process.take()?;
+        while Instant::now() < deadline {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        panic!("{} does not end:\n{}", self.name, self.log());
+    }
+
     /// Waits for the process to end by itself; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.process.take()?.wait().unwrap().code()
