@@ -32,6 +32,11 @@ pub enum Input {
     Inspect(oneshot::Sender<Inspection>),
     /// Sweep everything that is compacted now; answers with the bytes that a compaction of the database then reclaims.
     SweepAll(oneshot::Sender<u64>),
+    /// Sweep until nothing that is compacted up to this revision is left; a caller that went away stops it.
+    SweepTo {
+        revision: i64,
+        done: oneshot::Sender<()>,
+    },
     /// The database was compacted: these bytes are free.
     Reclaimed {
         bytes: u64,

@@ -311,6 +311,18 @@ impl Store {
         result
     }
 
+    /// Completes when the rows that a compaction to `revision` gives up are gone from this member's database.
+    ///
+    /// # Errors
+    /// The server is stopping.
+    pub async fn swept(&self, revision: i64) -> Result<(), ApiError> {
+        let (done, swept) = oneshot::channel();
+        if !self.0.inbox.push(Input::SweepTo { revision, done }) {
+            return Err(ApiError::Stopped);
+        }
+        swept.await.map_err(|_| ApiError::Stopped)
+    }
+
     /// Waits until `ready` holds of the published status.
     pub async fn wait_status(&self, ready: impl Fn(&Status) -> bool) {
         let mut changes = self.changes();

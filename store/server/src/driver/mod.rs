@@ -10,6 +10,7 @@ mod flush;
 mod install;
 mod live;
 mod log_role;
+mod physical;
 mod publish;
 mod space;
 
@@ -188,6 +189,7 @@ impl Running {
                 let _ = reply.send(inspection);
             }
             Input::SweepAll(done) => self.sweep_all(done)?,
+            Input::SweepTo { revision, done } => self.sweep_to(revision, done)?,
             Input::Reclaimed { bytes, done } => self.reclaimed(bytes, done)?,
             Input::SetTimers { timers, done } => self.set_timers(timers, done),
             Input::Fence { fenced, done } => self.fence(fenced, done)?,

@@ -53,16 +53,18 @@ impl Running {
     }
 
     /// Returns whether everything is swept.
-    fn sweep_step(&mut self) -> Result<bool, Fatal> {
+    pub(super) fn sweep_step(&mut self) -> Result<bool, Fatal> {
         let driver = &self.driver;
         let view = driver.backend.live();
         let state = driver.machine.state();
         let position = mvcc::Position::load(&view).map_err(quorate_core::apply::Error::from)?;
         if position.is_done(&state) {
+            driver.inner.metrics.mvcc.swept_revision.set(position.swept);
             return Ok(true);
         }
         let step = mvcc::sweep(&view, &state, position, SWEEP_ROWS).map_err(quorate_core::apply::Error::from)?;
         driver.backend.write(&step.batch)?;
+        driver.inner.metrics.mvcc.swept_revision.set(step.position.swept);
         Ok(step.done)
     }
 

@@ -121,6 +121,8 @@ pub struct Mvcc {
     pub db_in_use_bytes: IntGauge,
     pub current_revision: IntGauge,
     pub compact_revision: IntGauge,
+    /// Fed by the driver's sweep.
+    pub swept_revision: IntGauge,
     pub hash_rev: Histogram,
 }
 
@@ -135,6 +137,11 @@ impl Mvcc {
             db_in_use_bytes: gauge(r, "etcd_mvcc_db_total_size_in_use_in_bytes", "Size in use in bytes."),
             current_revision: gauge(r, "etcd_debugging_mvcc_current_revision", "The store's revision."),
             compact_revision: gauge(r, "etcd_debugging_mvcc_compact_revision", "The revision of the last compaction."),
+            swept_revision: gauge(
+                r,
+                "quorate_mvcc_swept_revision",
+                "The compaction whose rows are gone from this member's database; -1 for none since the start.",
+            ),
             hash_rev: histogram(r, "etcd_mvcc_hash_rev_duration_seconds", "Seconds of HashKV.", (0.01, 2.0, 15)),
         }
     }

@@ -139,8 +139,14 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        match self.store.propose(Command::Compact(request.into_inner())).await? {
+        let request = request.into_inner();
+        let (revision, physical) = (request.revision, request.physical);
+        match self.store.propose(Command::Compact(request)).await? {
             apply::Response::Compact(mut response) => {
+                if physical {
+                    // As long as the client waits: one that goes away, or whose deadline passes, ends this call.
+                    self.store.swept(revision).await?;
+                }
                 self.complete(&mut response.header);
                 Ok(Response::new(response))
             }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Request};
 
-use crate::client::{Client, bytes};
+use crate::client::{Client, Op, bytes};
 use crate::process::Server;
 
 async fn page(address: &str, path: &str) -> String {
@@ -153,4 +153,36 @@ async fn many_calls_run_at_once_on_one_connection() {
         }
     });
     tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(calls)).await.unwrap();
+}
+
+/// The value of a metric without labels.
+async fn metric(server: &Server, name: &str) -> i64 {
+    let text = page(&server.address(), "/metrics").await;
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+#[tokio::test]
+async fn a_physical_compaction_answers_when_its_rows_are_gone() {
+    const SWEPT: &str = "quorate_mvcc_swept_revision";
+    let server = Server::quorate(&[]);
+    let mut client = Client::connect(&server.address()).await;
+    let put = |i: usize| pb::RequestOp {
+        request: Some(Op::RequestPut(pb::PutRequest { key: bytes(&i.to_string()), ..Default::default() })),
+    };
+    let txn = pb::TxnRequest { success: (0..128).map(put).collect(), ..Default::default() };
+    // 51 200 rows: the paced sweep of half of them takes a second, the other half is swept while its caller waits.
+    let mut last = 0;
+    for _ in 0..400 {
+        last = client.kv.txn(txn.clone()).await.unwrap().into_inner().header.unwrap().revision;
+    }
+    let half = last - 200;
+    let compact = |revision, physical| pb::CompactionRequest { revision, physical };
+    client.kv.compact(compact(half, false)).await.unwrap();
+    assert!(metric(&server, SWEPT).await < half, "a logical compaction does not wait");
+    let answered = client.kv.compact(compact(last, true)).await.unwrap().into_inner();
+    assert_eq!(metric(&server, SWEPT).await, last);
+    assert_eq!(answered.header.unwrap().revision, last);
+    let status = client.kv.compact(compact(last, true)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
 }
