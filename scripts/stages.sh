@@ -3,7 +3,7 @@
 # ends with the line "N passed, N failed" over all test runners. A failed stage does not stop the later ones.
 #
 #   scripts/stages.sh                the stages of `make test`
-#   scripts/stages.sh STAGE ...      only these: format lint generated unit integration e2e long
+#   scripts/stages.sh STAGE ...      only these: format lint generated unit integration e2e chaos long
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
@@ -28,8 +28,20 @@ budget() {
     unit) echo 300 700 2400 ;;
     integration) echo 420 500 2400 ;;
     e2e) echo 960 1200 3000 ;;
+    chaos) echo 120 180 600 ;;
     long) echo 300 1800 3600 ;;
   esac
+}
+
+# Every test of quorate-e2e but chaos, which is a stage of its own.
+e2e_tests() {
+  local file name
+  for file in e2e/tests/*.rs e2e/tests/*/main.rs; do
+    name=${file#e2e/tests/}
+    name=${name%/main.rs}
+    name=${name%.rs}
+    [ "$name" = chaos ] || printf -- '--test %s ' "$name"
+  done
 }
 
 run_format() { cargo fmt --all --check; }
@@ -37,7 +49,9 @@ run_lint() { cargo clippy --workspace --all-targets -- -D warnings; }
 run_generated() { scripts/generate.sh --check; }
 run_unit() { cargo test --workspace --no-fail-fast --lib --bins; }
 run_integration() { cargo test --workspace --no-fail-fast --exclude quorate-e2e --test '*'; }
-run_e2e() { cargo build --workspace --bins && cargo test --no-fail-fast -p quorate-e2e --test '*'; }
+run_e2e() { scripts/failpoints.sh && cargo build --workspace --bins && cargo test --no-fail-fast -p quorate-e2e $(e2e_tests); }
+# Serial, and with all output: the seed of a failure is in it.
+run_chaos() { cargo build --workspace --bins && cargo test -p quorate-e2e --test chaos -- --nocapture; }
 run_long() {
   local status=0
   # Each suite ends with its summary; a failing seed names the command that replays it.
@@ -48,7 +62,7 @@ run_long() {
 }
 
 # Stages in which a run of no test at all is a failure: it means that the runner found nothing, not that all is well.
-has_tests() { case "$1" in unit | integration | e2e | long) return 0 ;; *) return 1 ;; esac }
+has_tests() { case "$1" in unit | integration | e2e | chaos | long) return 0 ;; *) return 1 ;; esac }
 
 # Sums the closing lines of cargo's test runner in a log: "PASSED FAILED".
 count() {
@@ -122,9 +136,9 @@ if [ "${1:-}" = --only ]; then
   "run_$2"
   exit
 fi
-[ $# -gt 0 ] || set -- format lint generated unit integration e2e
+[ $# -gt 0 ] || set -- format lint generated unit integration e2e chaos
 for stage in "$@"; do
-  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint generated unit integration e2e long)" >&2; exit 2; }
+  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint generated unit integration e2e chaos long)" >&2; exit 2; }
 done
 for stage in "$@"; do run_stage "$stage"; done
 

@@ -31,7 +31,7 @@ enum Bound {
 
 pub fn check(truth: &Truth, operations: &[Operation], judged: &mut Judged) -> Vec<Violation> {
     let values = values(truth);
-    let mut points: Vec<Point> = operations.iter().filter_map(|operation| point(operation, &values, truth)).collect();
+    let mut points: Vec<Point> = operations.iter().filter_map(|operation| point(operation, &values)).collect();
     points.sort_by_key(|point| point.start);
     let mut ends: Vec<(Duration, i64)> = points.iter().filter_map(|point| Some((point.end?, point.revision))).collect();
     ends.sort_unstable();
@@ -66,7 +66,7 @@ fn values(truth: &Truth) -> HashMap<&Bytes, i64> {
     truth.events().iter().filter_map(|event| Some((&event.row.as_ref()?.value, event.revision))).collect()
 }
 
-fn point(operation: &Operation, values: &HashMap<&Bytes, i64>, truth: &Truth) -> Option<Point> {
+fn point(operation: &Operation, values: &HashMap<&Bytes, i64>) -> Option<Point> {
     let (client, start) = (operation.client, operation.start);
     match (&operation.request, &operation.outcome) {
         (Request::Write(write), Outcome::Unknown) => {
@@ -74,10 +74,9 @@ fn point(operation: &Operation, values: &HashMap<&Bytes, i64>, truth: &Truth) ->
             Some(Point { client, start, end: None, revision, bound: Bound::Above })
         }
         (_, Outcome::Unknown | Outcome::Refused) => None,
-        (Request::Write(write), Outcome::Done(Answer::Written { revision, held })) => {
-            // A delete of nothing does not raise the revision: it has seen the state of its header.
-            let deleted = |key| truth.mod_revision(key, *revision - 1) != 0 && truth.mod_revision(key, *revision) == 0;
-            let changed = *held && (!write.puts.is_empty() || write.deletes.iter().any(deleted));
+        (Request::Write(write), Outcome::Done(Answer::Written { revision, held, deleted })) => {
+            // Without effect it does not raise the revision: it has seen the state of its header.
+            let changed = *held && (!write.puts.is_empty() || *deleted > 0);
             let bound = if changed { Bound::Above } else { Bound::AtLeast };
             Some(Point { client, start, end: Some(operation.end), revision: *revision, bound })
         }

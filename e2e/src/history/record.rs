@@ -57,10 +57,12 @@ pub enum Outcome {
 /// `revision` is the header's.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// `held` is whether the write's condition held.
+    /// `held` is whether the write's condition held, `deleted` how many keys it says to have deleted. A write without effect
+    /// has the revision of the state that it saw.
     Written {
         revision: i64,
         held: bool,
+        deleted: u64,
     },
     Rows {
         revision: i64,

@@ -39,7 +39,11 @@ fn write(start: u64, end: u64, write: Write, outcome: Outcome) -> Operation {
 }
 
 fn done(revision: i64) -> Outcome {
-    Outcome::Done(Answer::Written { revision, held: true })
+    deleted(revision, 0)
+}
+
+fn deleted(revision: i64, deleted: u64) -> Outcome {
+    Outcome::Done(Answer::Written { revision, held: true, deleted })
 }
 
 fn puts(puts: &[Put]) -> Write {
@@ -66,10 +70,11 @@ impl Small {
             write(1, 2, puts(&[put("a", "1", 0)]), done(2)),
             write(2, 3, swap, done(3)),
             write(3, 4, puts(&[put("b", "3", 0), put("c", "4", 0)]), Outcome::Unknown),
-            write(4, 5, delete, done(5)),
+            write(4, 5, delete.clone(), deleted(5, 1)),
+            write(5, 6, delete, done(5)),
             write(5, 6, puts(&[put("lease/1", "5", 7)]), done(6)),
             write(6, 7, puts(&[put("a", "refused", 0)]), Outcome::Refused),
-            write(6, 7, late, Outcome::Done(Answer::Written { revision: 6, held: false })),
+            write(6, 7, late, Outcome::Done(Answer::Written { revision: 6, held: false, deleted: 0 })),
         ];
         let leases = vec![Lease { id: 7, ttl: at(10), renewed: vec![at(5), at(8)], revoked: None }];
         Small { events, observed: Observed { operations, leases, sessions: Vec::new() } }
@@ -135,6 +140,10 @@ fn an_acknowledged_write_that_is_not_there_is_lost() {
     let mut small = Small::new();
     small.observed.operations[0] = write(1, 2, puts(&[put("a", "1", 0), put("x", "9", 0)]), done(2));
     small.expect(&["client 1: the write of a acknowledged at revision 2 is not there"]);
+    // So is a delete that found nothing where there was something.
+    let mut small = Small::new();
+    small.observed.operations[4].request = Request::Write(Write { deletes: vec![bytes("c")], ..Write::default() });
+    small.expect(&["client 1: the write of c acknowledged at revision 5 is not there"]);
 }
 
 #[test]
@@ -169,7 +178,7 @@ fn a_delete_that_nobody_asked_for_is_found_and_an_unknown_one_explains_one() {
 #[test]
 fn a_condition_answered_against_the_state_is_found() {
     let mut small = Small::new();
-    small.observed.operations[6].request =
+    small.observed.operations.last_mut().unwrap().request =
         Request::Write(Write { only_if: Some((bytes("a"), 3)), ..puts(&[put("a", "never", 0)]) });
     small.expect(&["client 1: the condition on a cannot not have held at revision 6"]);
 }

@@ -14,15 +14,19 @@ pub fn check(truth: &Truth, operations: &[Operation], leases: &[Lease], judged: 
     let mut claimed: HashSet<i64> = HashSet::new();
     let mut violations = Vec::new();
     for (operation, write) in &writes {
-        let Outcome::Done(Answer::Written { revision, held }) = operation.outcome else { continue };
+        let Outcome::Done(Answer::Written { revision, held, deleted }) = operation.outcome else { continue };
         judged.acknowledged += 1;
         violations.extend(judge_condition(truth, operation, write, revision, held, judged));
-        let expected = if held { changes(truth, write, revision) } else { Vec::new() };
-        if expected.is_empty() {
-            continue;
-        }
-        claimed.insert(revision);
-        if !matches(truth.at(revision), &expected) {
+        let right = if held && (!write.puts.is_empty() || deleted > 0) {
+            claimed.insert(revision);
+            let expected = changes(truth, write, revision);
+            let deletes = expected.iter().filter(|(_, change)| change.is_none()).count();
+            deletes as u64 == deleted && matches(truth.at(revision), &expected)
+        } else {
+            // Without effect: there was nothing to delete.
+            !held || write.deletes.iter().all(|key| truth.mod_revision(key, revision) == 0)
+        };
+        if !right {
             violations.push(Violation::Lost { client: operation.client, key: first_key(write), revision });
         }
     }

@@ -1,0 +1,145 @@
+//! `quorate-chaos`: breaks clusters of real members and judges what their clients saw. See `quorate_e2e::chaos`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+use quorate_e2e::chaos::{Error, Kind, Plan, catch_up, hours, liveness, run};
+
+#[derive(Parser)]
+#[command(about = "Break clusters of real quorate members and judge what their clients saw (needs root)")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Strike a cluster with faults drawn from a seed, under load, and judge its history
+    Run(Run),
+    /// Measure how a follower catches up under load: one that was away, and one that lost its disk
+    CatchUp {
+        /// Revisions that are written while the follower is away
+        #[arg(long, default_value_t = 1_000_000)]
+        revisions: u64,
+        /// Puts a second of the steady load at the leader
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Seconds for which each phase is measured
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Measure how soon leadership leaves a stalled or slow disk, and five members with two of them dead
+    Liveness {
+        /// How often a leader's disk stalls
+        #[arg(long, default_value_t = 5)]
+        stalls: u32,
+        /// Puts a second of the steady load
+        #[arg(long, default_value_t = 300)]
+        rate: u32,
+        /// Seconds for which latencies are measured
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Print the hours that runs have taken on this machine, by commit
+    Hours {
+        /// Write them between the marks of this page
+        #[arg(long, value_name = "FILE")]
+        write_page: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Members of the cluster: 3 or 5
+    #[arg(long, default_value_t = 3)]
+    members: usize,
+    /// Seconds for which faults strike; about half a minute comes on top
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Draws the same faults again; a random one when left out
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Plain connections instead of TLS with certificates of clients and peers
+    #[arg(long)]
+    no_tls: bool,
+    /// Draw only these kinds of faults (separated by commas)
+    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
+    faults: Vec<Kind>,
+    /// Say nothing of the single steps
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(arguments) => strike(arguments),
+        Command::CatchUp { revisions, rate, seconds, seed } => {
+            let phase = Duration::from_secs(seconds);
+            show_catch_up(catch_up::Scenario { revisions, rate, phase, seed }).map(|()| true)
+        }
+        Command::Liveness { stalls, rate, seconds, seed } => {
+            let phase = Duration::from_secs(seconds);
+            show_liveness(liveness::Scenario { stalls, rate, phase, seed })
+        }
+        Command::Hours { write_page } => show_hours(write_page).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quorate-chaos: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether nothing was violated.
+fn strike(arguments: Run) -> Result<bool, Error> {
+    let seed = arguments.seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
+    });
+    let kinds = if arguments.faults.is_empty() { Kind::default_mix() } else { arguments.faults };
+    let duration = Duration::from_secs(arguments.seconds);
+    let plan = Plan { members: arguments.members, duration, seed, tls: !arguments.no_tls, kinds };
+    println!("seed {seed}: {} members for {} s", plan.members, arguments.seconds);
+    let quiet = arguments.quiet;
+    let report = run(plan, move |line| {
+        if !quiet {
+            println!("{line}");
+        }
+    })?;
+    hours::append(&hours::log_path(), &report)?;
+    println!("{report}");
+    Ok(report.violations.is_empty())
+}
+
+fn show_catch_up(scenario: catch_up::Scenario) -> Result<(), Error> {
+    println!("{}", catch_up::run(scenario, |line| println!("{line}"))?);
+    Ok(())
+}
+
+/// Whether the bounds hold.
+fn show_liveness(scenario: liveness::Scenario) -> Result<bool, Error> {
+    let report = liveness::run(scenario, |line| println!("{line}"))?;
+    println!("{report}");
+    let broken = report.broken();
+    for bound in &broken {
+        println!("BROKEN {bound}");
+    }
+    Ok(broken.is_empty())
+}
+
+fn show_hours(page: Option<PathBuf>) -> Result<(), Error> {
+    let log = hours::log_path();
+    print!("{}", hours::table(&log)?);
+    match page {
+        Some(page) => hours::write_page(&log, &page),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,276 @@
+//! Catching up under load: a follower that was away for many revisions, and one that lost its disk and is replaced. Measured are
+//! the latencies of puts at the leader before, during and after, the memory of leader and follower, and the time.
+
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quorate_api::etcdserverpb::{PutRequest, StatusRequest};
+use tokio::task::JoinHandle;
+
+use super::Error;
+use super::cluster::{Cluster, Network};
+use super::endpoints::Endpoints;
+use super::meter::{Lap, Meter};
+use super::plan::Plan;
+use super::run::in_clients_network;
+
+/// Clients that write the revisions that the follower misses.
+const FILLERS: u64 = 128;
+
+/// Values of these writes. Each is incompressible and written once.
+const FILL_VALUE_BYTES: usize = 128;
+
+/// Keys of these writes: most revisions are of a key of its own.
+const FILL_KEYS: u64 = 1_000_000;
+
+/// Between two looks at memory and progress.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A follower that is not back by then never will be.
+const BACK_WITHIN: Duration = Duration::from_secs(600);
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Revisions that are written while the follower is away.
+    pub revisions: u64,
+    /// Puts a second of the steady load.
+    pub rate: u32,
+    /// How long each of the quiet phases is measured, and the one of catching up at least.
+    pub phase: Duration,
+    pub seed: u64,
+}
+
+/// One way of coming back.
+#[derive(Debug)]
+pub struct Return {
+    pub how: &'static str,
+    pub before: Lap,
+    pub during: Lap,
+    pub after: Lap,
+    /// From the start of the process until it has applied what the leader had when it asked.
+    pub took: Duration,
+    /// It came by a snapshot and not by the log.
+    pub by_snapshot: bool,
+    pub leader_memory: Memory,
+    pub follower_memory: Memory,
+}
+
+/// Resident memory in MiB: before, and at most while the follower came back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    pub before: u64,
+    pub peak: u64,
+}
+
+#[derive(Debug)]
+pub struct Report {
+    pub scenario: Scenario,
+    pub returns: Vec<Return>,
+}
+
+impl Return {
+    /// p99 while the follower came back over p99 before.
+    pub fn ratio(&self) -> f64 {
+        self.during.percentile(99.0).as_secs_f64() / self.before.percentile(99.0).as_secs_f64().max(1e-9)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Scenario { revisions, rate, seed, .. } = &self.scenario;
+        writeln!(
+            f,
+            "catch-up: three members, {rate} puts/s at the leader, {revisions} revisions missed, seed {seed}\n"
+        )?;
+        writeln!(
+            f,
+            "| follower | came by | s | p50 ms before, during, after | p99 ms before, during, after | p99 ratio | puts during (failed) | leader MiB before, peak | follower MiB peak |"
+        )?;
+        writeln!(f, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+        for back in &self.returns {
+            let three = |percent: f64| {
+                let of = |lap: &Lap| lap.percentile(percent).as_secs_f64() * 1e3;
+                format!("{:.2}, {:.2}, {:.2}", of(&back.before), of(&back.during), of(&back.after))
+            };
+            writeln!(
+                f,
+                "| {} | {} | {:.1} | {} | {} | {:.2}× | {} ({}) | {}, {} | {} |",
+                back.how,
+                if back.by_snapshot { "snapshot" } else { "log" },
+                back.took.as_secs_f64(),
+                three(50.0),
+                three(99.0),
+                back.ratio(),
+                back.during.count(),
+                back.during.failed,
+                back.leader_memory.before,
+                back.leader_memory.peak,
+                back.follower_memory.peak,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Measures both ways of coming back. `progress` gets a line for every phase.
+pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+    in_clients_network(move |clients| async move {
+        let plan = Plan { members: 3, duration: Duration::ZERO, seed: scenario.seed, tls: false, kinds: Vec::new() };
+        let mut cluster = Cluster::start(&plan, clients, Network::Shared)?;
+        cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))?;
+        let mut returns = Vec::new();
+        for how in [How::Away, How::Replaced] {
+            returns.push(measure(&mut cluster, &scenario, how, &progress).await?);
+        }
+        Ok(Report { scenario, returns })
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Away,
+    Replaced,
+}
+
+async fn measure(
+    cluster: &mut Cluster,
+    scenario: &Scenario,
+    how: How,
+    progress: &(impl Fn(String) + Send + Sync),
+) -> Result<Return, Error> {
+    let leader = cluster.leader().await.ok_or_else(|| late(cluster, "an election".to_owned()))?;
+    let follower = (leader + 1) % cluster.members.len();
+    let follower_name = cluster.members[follower].name().to_owned();
+    if how == How::Away {
+        cluster.members[follower].kill();
+        progress(format!("{follower_name} is away; writing {} revisions", scenario.revisions));
+        let started = Instant::now();
+        fill(&cluster.endpoints, leader, scenario.revisions).await;
+        progress(format!("written in {:.1} s", started.elapsed().as_secs_f64()));
+    } else {
+        cluster.members[follower].kill();
+        progress(format!("{follower_name} has lost its disk"));
+    }
+    let snapshots = installed_snapshots(cluster, follower);
+    let meter = Meter::start(&cluster.endpoints, &[leader], scenario.rate, scenario.seed);
+    // The first puts make connections and fill caches.
+    meter.measure(scenario.phase / 4).await;
+    let before = meter.measure(scenario.phase).await;
+    let watch = MemoryWatch::start(cluster, leader);
+    progress(format!("{follower_name} comes back"));
+    let started = Instant::now();
+    meter.lap();
+    match how {
+        How::Away => cluster.members[follower].start()?,
+        How::Replaced => cluster.replace(follower).await?,
+    }
+    let of_follower = MemoryWatch::start(cluster, follower);
+    caught_up(cluster, leader, follower, started).await?;
+    let took = started.elapsed();
+    // What is left of the way back (compactions of the new database) belongs to it.
+    tokio::time::sleep(scenario.phase.saturating_sub(took)).await;
+    let during = meter.lap();
+    let (leader_memory, follower_memory) = (watch.end(), of_follower.end());
+    let after = meter.measure(scenario.phase).await;
+    drop(meter);
+    let how = if how == How::Away { "away" } else { "replaced" };
+    let by_snapshot = installed_snapshots(cluster, follower) > snapshots;
+    Ok(Return { how, before, during, after, took, by_snapshot, leader_memory, follower_memory })
+}
+
+/// Writes so many revisions as fast as the leader takes them. A put that fails is written again.
+async fn fill(endpoints: &Endpoints, leader: usize, revisions: u64) {
+    let left = Arc::new(AtomicU64::new(revisions));
+    let fillers: Vec<JoinHandle<()>> = (0..FILLERS)
+        .map(|_| {
+            let (mut client, left) = (endpoints.kv(leader), Arc::clone(&left));
+            tokio::spawn(async move {
+                loop {
+                    let turn = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                    let Ok(turn) = turn else { return };
+                    let key = format!("fill/{:08}", turn % FILL_KEYS);
+                    let value: Vec<u8> = (0..FILL_VALUE_BYTES).map(|_| rand::random()).collect();
+                    let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+                    if client.put(request).await.is_err() {
+                        left.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for filler in fillers {
+        filler.await.expect("a filler neither panics nor is aborted");
+    }
+}
+
+/// Waits until the follower has applied what the leader has applied now.
+async fn caught_up(cluster: &mut Cluster, leader: usize, follower: usize, started: Instant) -> Result<(), Error> {
+    let applied = |endpoints: Endpoints, member: usize| async move {
+        let status = endpoints.maintenance(member).status(StatusRequest {}).await;
+        status.ok().map(|status| status.into_inner().raft_applied_index)
+    };
+    let mut target = None;
+    while started.elapsed() < BACK_WITHIN {
+        cluster.alive(follower).map_err(|violation| late(cluster, violation.to_string()))?;
+        if target.is_none() {
+            target = applied(cluster.endpoints.clone(), leader).await;
+        }
+        let reached = applied(cluster.endpoints.clone(), follower).await;
+        if let (Some(target), Some(reached)) = (target, reached)
+            && reached >= target
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(late(cluster, "the catching up of a follower".to_owned()))
+}
+
+fn late(cluster: &Cluster, what: String) -> Error {
+    Error::Late { what, waited: BACK_WITHIN, logs: cluster.folder().display().to_string() }
+}
+
+/// How often a member's log says that it has installed a snapshot.
+fn installed_snapshots(cluster: &Cluster, member: usize) -> usize {
+    let log = fs::read_to_string(cluster.members[member].log()).unwrap_or_default();
+    log.lines().filter(|line| line.contains("installed a snapshot")).count()
+}
+
+/// Follows the resident memory of one process.
+struct MemoryWatch {
+    before: u64,
+    peak: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl MemoryWatch {
+    fn start(cluster: &Cluster, member: usize) -> MemoryWatch {
+        let process = cluster.members[member].process_id();
+        let before = process.map_or(0, resident_mib);
+        let peak = Arc::new(AtomicU64::new(before));
+        let seen = Arc::clone(&peak);
+        let task = tokio::spawn(async move {
+            while let Some(process) = process {
+                seen.fetch_max(resident_mib(process), Ordering::Relaxed);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        MemoryWatch { before, peak, task }
+    }
+
+    fn end(self) -> Memory {
+        self.task.abort();
+        Memory { before: self.before, peak: self.peak.load(Ordering::Relaxed) }
+    }
+}
+
+fn resident_mib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1_024
+}

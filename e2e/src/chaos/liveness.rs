@@ -1,0 +1,198 @@
+//! How soon a cluster goes on: leadership moves away from a disk that does not answer or is slow, and five members of which two
+//! are dead are about as quick as five.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::cluster::{Cluster, Network};
+use super::meter::{Lap, Meter};
+use super::plan::Plan;
+use super::run::in_clients_network;
+
+/// The servers' default.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Leadership must have moved within so many election timeouts.
+const MOVED_WITHIN: u32 = 2;
+
+/// p99 with two of five dead, over p99 of five, must stay below.
+const TWO_DEAD_RATIO: f64 = 2.0;
+
+/// A disk stalls for so long.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Between two looks at who leads.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Writes a second of a slow disk: a sync of the log takes most of an election timeout.
+const SLOW_WRITES: u32 = 3;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// How often a leader's disk stalls.
+    pub stalls: u32,
+    /// Puts a second of the steady load.
+    pub rate: u32,
+    /// How long each latency is measured.
+    pub phase: Duration,
+    pub seed: u64,
+}
+
+#[derive(Debug)]
+pub struct Report {
+    /// Of each stall: from its start until the others had another leader (`None`: never), and the longest time without an
+    /// answered put.
+    pub stalls: Vec<(Option<Duration>, Duration)>,
+    /// The same for a slow disk, where the kernel can slow one.
+    pub slow: Option<(Option<Duration>, Duration)>,
+    pub five: Lap,
+    pub two_dead: Lap,
+}
+
+impl Report {
+    /// p99 with two dead over p99 with all.
+    pub fn ratio(&self) -> f64 {
+        self.two_dead.percentile(99.0).as_secs_f64() / self.five.percentile(99.0).as_secs_f64().max(1e-9)
+    }
+
+    /// What does not hold.
+    pub fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (moved, _) in &self.stalls {
+            match moved {
+                Some(moved) if *moved <= ELECTION_TIMEOUT * MOVED_WITHIN => {}
+                Some(moved) => broken.push(format!("leadership left a stalled disk only after {moved:?}")),
+                None => broken.push(format!("leadership did not leave a disk that stalled for {STALL:?}")),
+            }
+        }
+        if self.ratio() >= TWO_DEAD_RATIO {
+            broken.push(format!("p99 with two of five dead is {:.2} times that of five", self.ratio()));
+        }
+        broken
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moved = |moved: &Option<Duration>| moved.map_or("never".to_owned(), |moved| format!("{moved:.0?}"));
+        for (number, (to, gap)) in self.stalls.iter().enumerate() {
+            writeln!(
+                f,
+                "stall {}: another leader after {}, longest time without an answer {gap:.0?}",
+                number + 1,
+                moved(to)
+            )?;
+        }
+        if let Some((to, gap)) = &self.slow {
+            writeln!(
+                f,
+                "slow disk ({SLOW_WRITES} writes/s): another leader after {}, longest time without an answer {gap:.0?}",
+                moved(to)
+            )?;
+        }
+        let line = |lap: &Lap| {
+            let ms = |percent| lap.percentile(percent).as_secs_f64() * 1e3;
+            format!("p50 {:.2} ms, p99 {:.2} ms, {} puts, {} failed", ms(50.0), ms(99.0), lap.count(), lap.failed)
+        };
+        writeln!(f, "five members: {}", line(&self.five))?;
+        writeln!(f, "two of them dead: {}", line(&self.two_dead))?;
+        write!(f, "p99 ratio {:.2}", self.ratio())
+    }
+}
+
+/// Measures all of it. `progress` gets a line for every part.
+pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+    let part = scenario.clone();
+    let (stalls, slow) = in_clients_network(move |clients| async move {
+        let mut cluster = Cluster::start(&plan(3, part.seed), clients, Network::SharedWithDisks)?;
+        back(&mut cluster).await?;
+        let mut stalls = Vec::new();
+        for number in 1..=part.stalls {
+            progress(format!("stall {number} of {}", part.stalls));
+            stalls.push(leader_loses_disk(&mut cluster, &part, Trouble::Stall).await?);
+        }
+        let slow = match cluster.can_slow_disks() {
+            true => Some(leader_loses_disk(&mut cluster, &part, Trouble::Slow).await?),
+            false => None,
+        };
+        Ok((stalls, slow))
+    })?;
+    let (five, two_dead) = in_clients_network(move |clients| async move {
+        let mut cluster = Cluster::start(&plan(5, scenario.seed), clients, Network::Shared)?;
+        back(&mut cluster).await?;
+        two_of_five_dead(&mut cluster, &scenario).await
+    })?;
+    Ok(Report { stalls, slow, five, two_dead })
+}
+
+fn plan(members: usize, seed: u64) -> Plan {
+    Plan { members, duration: Duration::ZERO, seed, tls: false, kinds: Vec::new() }
+}
+
+#[derive(Clone, Copy)]
+enum Trouble {
+    Stall,
+    Slow,
+}
+
+/// When the others had another leader, and the longest time without an answer.
+async fn leader_loses_disk(
+    cluster: &mut Cluster,
+    scenario: &Scenario,
+    trouble: Trouble,
+) -> Result<(Option<Duration>, Duration), Error> {
+    let leader = leader(cluster).await?;
+    let others: Vec<usize> = (0..cluster.members.len()).filter(|member| *member != leader).collect();
+    // Clients of the others: they see what a cluster does, and not a member that is in trouble.
+    let meter = Meter::start(&cluster.endpoints, &others, scenario.rate, scenario.seed);
+    meter.measure(Duration::from_secs(1)).await;
+    match trouble {
+        Trouble::Stall => cluster.members[leader].disk().stall()?,
+        Trouble::Slow => cluster.members[leader].slow_disk(SLOW_WRITES)?,
+    }
+    let started = Instant::now();
+    let mut moved = None;
+    while started.elapsed() < STALL && moved.is_none() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let leads = cluster.leads(others[0]).await;
+        moved = leads.filter(|leads| *leads != leader).map(|_| started.elapsed());
+    }
+    tokio::time::sleep(STALL.saturating_sub(started.elapsed())).await;
+    let lap = meter.lap();
+    match trouble {
+        Trouble::Stall => cluster.members[leader].disk().resume(),
+        Trouble::Slow => cluster.members[leader].slow_disk(0)?,
+    }
+    back(cluster).await?;
+    Ok((moved, lap.longest_gap))
+}
+
+async fn two_of_five_dead(cluster: &mut Cluster, scenario: &Scenario) -> Result<(Lap, Lap), Error> {
+    let leader = leader(cluster).await?;
+    let meter = Meter::start(&cluster.endpoints, &[leader], scenario.rate, scenario.seed);
+    meter.measure(scenario.phase / 4).await;
+    let five = meter.measure(scenario.phase).await;
+    let dead: Vec<usize> = (0..cluster.members.len()).filter(|member| *member != leader).take(2).collect();
+    for member in dead {
+        cluster.members[member].kill();
+    }
+    let two_dead = meter.measure(scenario.phase).await;
+    Ok((five, two_dead))
+}
+
+async fn leader(cluster: &Cluster) -> Result<usize, Error> {
+    let logs = cluster.folder().display().to_string();
+    cluster.leader().await.ok_or(Error::Late { what: "an election".into(), waited: ELECTION_TIMEOUT, logs })
+}
+
+async fn back(cluster: &mut Cluster) -> Result<(), Error> {
+    let logs = cluster.folder().display().to_string();
+    let back = cluster.all_back().await;
+    back.map(|_| ()).map_err(|violation| Error::Late {
+        what: violation.to_string(),
+        waited: super::cluster::BACK_WITHIN,
+        logs,
+    })
+}
