@@ -169,6 +169,8 @@ fn arguments(desired: &Desired, template: &Template) -> Vec<String> {
         format!("--advertise-client-urls={client}://{host}:2379"),
         "--listen-metrics-urls=http://0.0.0.0:2381".to_owned(),
         format!("--listen-admin-urls={client}://0.0.0.0:2382"),
+        format!("--owner-uid={}", desired.uid),
+        format!("--owner-name={}", desired.owner_name()),
         format!("--heartbeat-interval={}", template.timers.heartbeat_milliseconds),
         format!("--election-timeout={}", template.timers.election_milliseconds),
         format!("--snapshot-count={}", template.snapshot_entries),

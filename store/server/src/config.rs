@@ -116,6 +116,16 @@ pub struct Keepalive {
 pub struct Admin {
     pub urls: Vec<Url>,
     pub access: AdminAccess,
+    /// Whose pod this is; `None`: nobody said, and no directory waits for an adoption.
+    pub owner: Option<Owner>,
+}
+
+/// The custom resource that a member belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: String,
+    /// "namespace/name".
+    pub name: String,
 }
 
 #[derive(Debug, Clone)]

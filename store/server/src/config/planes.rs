@@ -4,7 +4,7 @@ use super::error::Error;
 use super::parse::Values;
 use super::tls::{self, CIPHER_SUITES, Version};
 use super::url::Url;
-use super::{Admin, AdminAccess, Warning};
+use super::{Admin, AdminAccess, Owner, Warning};
 
 pub fn protocol(values: &Values) -> Result<tls::Protocol, Error> {
     let min = match values.text("tls-min-version").as_str() {
@@ -139,11 +139,13 @@ pub fn admin(values: &Values, protocol: &tls::Protocol) -> Result<Option<Admin>,
     let server = pair(values, "admin-cert-file", "admin-key-file")?;
     let trusted_ca = values.path("admin-trusted-ca-file");
     let token = values.path("admin-token-file");
+    let owner = owner(values)?;
     if urls.is_empty() {
         for (given, name) in [
             (server.is_some(), "admin-cert-file"),
             (trusted_ca.is_some(), "admin-trusted-ca-file"),
             (token.is_some(), "admin-token-file"),
+            (owner.is_some(), "owner-uid"),
         ] {
             if given {
                 return Err(Error::Requires { name, missing: "listen-admin-urls" });
@@ -179,5 +181,15 @@ pub fn admin(values: &Values, protocol: &tls::Protocol) -> Result<Option<Admin>,
         (None, Some(tls), Some(_)) => AdminAccess::MutualTls(tls),
         _ => return Err(Error::AdminUnprotected),
     };
-    Ok(Some(Admin { urls, access }))
+    Ok(Some(Admin { urls, access, owner }))
+}
+
+fn owner(values: &Values) -> Result<Option<Owner>, Error> {
+    let (uid, name) = (values.text("owner-uid"), values.text("owner-name"));
+    match (uid.is_empty(), name.is_empty()) {
+        (true, true) => Ok(None),
+        (false, true) => Err(Error::Requires { name: "owner-uid", missing: "owner-name" }),
+        (true, false) => Err(Error::Requires { name: "owner-name", missing: "owner-uid" }),
+        (false, false) => Ok(Some(Owner { uid, name })),
+    }
 }

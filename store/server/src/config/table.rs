@@ -315,6 +315,13 @@ pub const GROUPS: &[Group] = &[
                 "CAs of the operator's certificate (PEM); only such a certificate is let in.",
             ),
             ours("admin-token-file", Text, "", "File with the token that lets the operator in when there is no TLS."),
+            ours(
+                "owner-uid",
+                Text,
+                "",
+                "UID of the custom resource that this member belongs to; a directory of another waits for its adoption.",
+            ),
+            ours("owner-name", Text, "", "Its namespace/name."),
         ],
     },
     Group {

@@ -209,6 +209,11 @@ fn wrong_command_lines_are_refused_with_etcds_texts_and_codes() {
             "--initial-cluster-state=await waits for the operator: set --listen-admin-urls",
         ),
         (
+            &["--listen-admin-urls=http://127.0.0.1:1", "--admin-token-file=t", "--owner-uid=u"],
+            1,
+            "--owner-uid is given but --owner-name is not: set it, or leave --owner-uid out",
+        ),
+        (
             &["--listen-admin-urls=http://127.0.0.1:1"],
             1,
             "--listen-admin-urls needs either TLS (https with --admin-cert-file, --admin-key-file and --admin-trusted-ca-file) or --admin-token-file",

@@ -19,6 +19,7 @@ use crate::tls::Plane;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Awaiting,
+    AwaitingAdoption,
     Starting,
     Running,
     Removed,
@@ -40,6 +41,8 @@ pub enum Refused {
     OtherDisk { member: u64, added: String, actual: String },
     #[error("this directory holds no cluster to adopt")]
     Empty,
+    #[error("this pod belongs to {}, UID {}, the request is of {}, UID {}", .own.name, .own.uid, .given.name, .given.uid)]
+    Owner { own: Owner, given: Owner },
     #[error(transparent)]
     Directory(#[from] directory::Error),
 }
@@ -55,6 +58,8 @@ pub struct Admission {
     /// One founding or admission at a time.
     binding: Mutex<()>,
     member_name: String,
+    /// The custom resource that this process was started for; `None` where nobody said.
+    owner: Option<Owner>,
     planes: Planes,
 }
 
@@ -89,6 +94,11 @@ impl Admission {
             store: ArcSwapOption::empty(),
             binding: Mutex::default(),
             member_name: config.name.clone(),
+            owner: config
+                .admin
+                .as_ref()
+                .and_then(|admin| admin.owner.clone())
+                .map(|own| Owner { uid: own.uid, name: own.name }),
             planes,
         })
     }
@@ -122,6 +132,8 @@ impl Admission {
         let member = self.directory.member();
         if member.tombstone.is_some() {
             Phase::Removed
+        } else if self.awaits_adoption(&member) {
+            Phase::AwaitingAdoption
         } else if member.is_fenced() {
             Phase::Fenced
         } else if member.identity.is_none() {
@@ -133,13 +145,19 @@ impl Admission {
         }
     }
 
-    /// Waits until this directory may be opened: bound to a cluster and not removed. A fenced one is opened too: it shows what it
-    /// holds, and takes part again as soon as the fence is lifted.
+    /// Whether this directory holds a cluster of another owner than the one that this process was started for: the custom resource
+    /// was deleted and made again over volumes that were kept, or a volume came from elsewhere.
+    fn awaits_adoption(&self, member: &directory::Member) -> bool {
+        member.identity.is_some() && self.owner.is_some() && member.owner != self.owner
+    }
+
+    /// Waits until this directory may be opened: bound to a cluster, of this owner, and not removed. A fenced one is opened too: it
+    /// shows what it holds, and takes part again as soon as the fence is lifted.
     pub async fn bound(&self) {
         let mut bound = self.bound.subscribe();
         loop {
             let member = self.directory.member();
-            if member.tombstone.is_none() && member.identity.is_some() {
+            if member.tombstone.is_none() && member.identity.is_some() && !self.awaits_adoption(&member) {
                 return;
             }
             // The sender lives as long as this does.
@@ -158,6 +176,14 @@ impl Admission {
         if expected == actual { Ok(actual) } else { Err(Refused::Disk { expected: expected.to_owned(), actual }) }
     }
 
+    /// Nobody binds or adopts a directory for another owner than the one that the process was started for.
+    fn check_owner(&self, given: &Owner) -> Result<(), Refused> {
+        match &self.owner {
+            Some(own) if own != given => Err(Refused::Owner { own: own.clone(), given: given.clone() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Founds a cluster of this one member. Asked again with the same content it answers the same.
     ///
     /// # Errors
@@ -171,6 +197,7 @@ impl Admission {
         disk_id: &str,
     ) -> Result<Identity, Refused> {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_owner(&owner)?;
         let disk_id = self.check_disk(disk_id)?;
         let token = owner.uid.clone();
         let members = [(name.to_owned(), peer_urls, disk_id)];
@@ -196,6 +223,7 @@ impl Admission {
         disk_id: &str,
     ) -> Result<(), Refused> {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_owner(&owner)?;
         let actual = self.check_disk(disk_id)?;
         let own = members.iter().find(|seed| seed.id == member_id).ok_or(Refused::NotInConfiguration(member_id))?;
         if own.disk_id != actual {
@@ -208,20 +236,23 @@ impl Admission {
         Ok(())
     }
 
-    /// Gives the directory to another owner: the custom resource was deleted and created again over retained volumes.
+    /// Gives the directory to another owner: the custom resource was deleted and created again over retained volumes. A process that
+    /// was started for that owner starts raft then.
     ///
     /// # Errors
-    /// No cluster, or another one than the caller means.
+    /// No cluster, another one than the caller means, or another owner than this process was started for.
     pub fn adopt(&self, cluster_id: u64, owner: Owner) -> Result<(), Refused> {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
         if self.directory.member().identity.is_none() {
             return Err(Refused::Empty);
         }
+        self.check_owner(&owner)?;
         self.directory.check_cluster(cluster_id)?;
         self.directory.update(|member| {
             member.owner = Some(owner);
             Ok(())
         })?;
+        self.changed();
         Ok(())
     }
 

@@ -307,6 +307,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn phase(phase: Phase) -> admin::Phase {
     match phase {
         Phase::Awaiting => admin::Phase::AwaitingAdmission,
+        Phase::AwaitingAdoption => admin::Phase::AwaitingAdoption,
         Phase::Starting => admin::Phase::Starting,
         Phase::Running => admin::Phase::Running,
         Phase::Removed => admin::Phase::Removed,

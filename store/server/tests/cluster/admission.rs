@@ -199,3 +199,48 @@ async fn refusals_name_what_is_wrong() {
     assert_eq!(status.code(), Code::Aborted);
     assert!(status.message().contains("the configuration moved: expected index 77"), "{}", status.message());
 }
+
+fn of_owner(member: Member, uid: &str) -> Member {
+    member.with_flag(&format!("--owner-uid={uid}")).with_flag("--owner-name=default/main")
+}
+
+#[tokio::test]
+async fn a_directory_of_another_owner_runs_no_raft_until_it_is_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = of_owner(Member::awaiting(folder.path(), "main-0"), OWNER);
+    first.start();
+    let state = first.until_phase(Phase::AwaitingAdmission).await;
+    let foreign = admin::FoundRequest { owner_uid: "other".into(), ..found_request(&first, &state.disk_id) };
+    let status = first.admin().found(authorized(foreign)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("this pod belongs to default/main, UID 0f9b7c1e-uid"), "{status:?}");
+    let cluster_id = found(&first).await.cluster_id;
+    let revision = first.put("k", "v").await.header.unwrap().revision;
+    first.kill();
+
+    // The custom resource was made again: its pods have another owner, and mount what was kept.
+    let mut second = of_owner(first, "11111111-uid");
+    second.start();
+    let state = second.until_phase(Phase::AwaitingAdoption).await;
+    assert_eq!((state.cluster_id, state.owner_uid.as_str(), state.term), (cluster_id, OWNER, 0));
+    let adopt = |cluster_id, owner_uid: &str| {
+        let owner_name = "default/main".to_owned();
+        authorized(admin::AdoptRequest { cluster_id, owner_uid: owner_uid.to_owned(), owner_name })
+    };
+    for (request, text) in [
+        (adopt(cluster_id, "somebody"), "the request is of default/main, UID somebody"),
+        (adopt(1, "11111111-uid"), "belongs to cluster"),
+    ] {
+        let status = second.admin().adopt(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains(text), "{status:?}");
+    }
+    second.until_phase(Phase::AwaitingAdoption).await;
+    second.admin().adopt(adopt(cluster_id, "11111111-uid")).await.unwrap();
+    let state = second.until_phase(Phase::Running).await;
+    assert_eq!(state.owner_uid, "11111111-uid");
+    assert_eq!(second.put("k", "w").await.header.unwrap().revision, revision + 1);
+    second.kill();
+    second.start();
+    second.until_phase(Phase::Running).await;
+}
