@@ -50,6 +50,8 @@ pub struct Facts {
     pub alarms: Vec<AlarmType>,
     /// Whether the member is part of a running cluster, whose version is then known.
     pub in_cluster: bool,
+    /// Why this member cannot store more, while it cannot.
+    pub disk_full: Option<String>,
 }
 
 /// Which pages a listener has.

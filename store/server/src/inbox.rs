@@ -24,8 +24,8 @@ pub enum Input {
     Flushed {
         applied: u64,
     },
-    /// The WAL cannot grow until the disk has room.
-    DiskFull,
+    /// The log cannot preallocate its next segments, and why; `None` = it can again.
+    LogFull(Option<String>),
     /// The log or the database failed: the process ends.
     Failed(String),
     /// Asks for what only the driver knows.

@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use crate::backend::Backend;
 use crate::inbox::{Inbox, Input};
 use crate::lessor::Lessor;
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::peer::{Call, Peers, Reply};
 use crate::waiters::{Confirmed, Proposals, Reads};
@@ -63,6 +64,7 @@ pub struct Inner {
     pub counter: AtomicU64,
     /// Bytes that were compacted and not reclaimed by a complete compaction of the database yet; this member's alone.
     pub unreclaimed: AtomicU64,
+    pub budget: Arc<Budget>,
     pub metrics: Arc<Metrics>,
     pub runtime: Handle,
 }
@@ -128,6 +130,11 @@ impl Store {
         &self.0.peers
     }
 
+    /// What clients and peers may make this member hold in memory.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.0.budget
+    }
+
     pub fn backend(&self) -> Arc<Backend> {
         self.0.backend.load_full()
     }
@@ -173,7 +180,7 @@ impl Store {
         let id = self.next_id();
         let command = Command { id, user: String::new(), auth_revision: 0, request };
         let data = command::encode(&command);
-        if data.len() > self.0.limits.load().request_bytes_max {
+        if command::counted_bytes(&data, self.0.identity.member_id) > self.0.limits.load().request_bytes_max {
             return Err(ApiError::RequestTooLarge);
         }
         let (_waiting, answer) = self.0.proposals.wait(id.counter);
@@ -194,16 +201,22 @@ impl Store {
 
     /// etcd refuses a write that would go over the quota before proposing it, and raises the alarm.
     async fn refuse_over_quota(&self, request: &Request) -> Result<(), ApiError> {
-        let Some(quota) = self.0.limits.load().quota_bytes else { return Ok(()) };
         let cost = match request {
             Request::Put(put) => apply::put_cost(put),
             Request::Txn(txn) => apply::txn_cost(txn),
             Request::LeaseGrant(_) => apply::LEASE_COST_BYTES,
             _ => return Ok(()),
         };
-        if cost == 0 || self.0.status.load().db_size + cost < quota {
+        let status = self.0.status.load();
+        if cost > 0 && status.disk_full.is_some() {
+            // The driver raises the alarm; the outcome of a write that waits for the disk would be unknown to its client.
+            return Err(ApiError::NoSpace);
+        }
+        let quota = self.0.limits.load().quota_bytes;
+        if cost == 0 || quota.is_none_or(|quota| status.db_size + cost < quota) {
             return Ok(());
         }
+        drop(status);
         let alarm = pb::AlarmRequest {
             action: pb::alarm_request::AlarmAction::Activate.into(),
             member_id: self.0.identity.member_id,

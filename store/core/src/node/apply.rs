@@ -33,6 +33,11 @@ impl Pipeline {
         self.applied
     }
 
+    /// Bytes of entries that are committed and not handed over.
+    pub fn waiting_bytes(&self) -> usize {
+        self.committed.iter().map(|entry| entry.data.len()).sum()
+    }
+
     pub fn push(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             let last = self.committed.back().map_or(self.handed, |last| last.index);

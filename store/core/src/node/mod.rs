@@ -13,6 +13,7 @@ mod fence;
 mod persist;
 mod propose;
 mod read;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +68,10 @@ pub enum Event {
     Fence {
         fenced: bool,
     },
+    /// The log or the database cannot grow, or will soon not be able to; reported once.
+    DiskFull,
+    /// Both can grow again.
+    DiskBack,
     /// Hand leadership over.
     Transfer {
         to: MemberId,
@@ -152,6 +157,7 @@ pub struct Node {
     reads: read::Rounds,
     persists: persist::Order,
     apply: apply::Pipeline,
+    space: space::Space,
     snapshot_asked: bool,
     fenced: bool,
 }
@@ -167,6 +173,7 @@ impl Node {
             reads: read::Rounds::new(replica.id(), boot),
             persists: persist::Order::default(),
             apply: apply::Pipeline::new(applied),
+            space: space::Space::default(),
             snapshot_asked: false,
             fenced: false,
             replica,
@@ -221,7 +228,8 @@ impl Node {
     fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Tick => self.tick(),
-            Event::Message(message) => self.replica.step(message),
+            Event::Message(message) if self.has_room_for(&message) => self.replica.step(message),
+            Event::Message(_) => {}
             Event::Propose(proposal) => self.enqueue(proposal, effects),
             Event::Forwarded { from, boot, sequence, term, proposals } => {
                 self.take_forwarded(from, boot, sequence, term, proposals, effects);
@@ -233,6 +241,8 @@ impl Node {
             Event::ChangeApplied { index, accepted } => self.change_applied(index, accepted),
             Event::ElectionTicks(ticks) => self.replica.set_election_ticks(ticks),
             Event::Fence { fenced } => self.fence(fenced, effects),
+            Event::DiskFull => self.disk_full(),
+            Event::DiskBack => self.disk_back(),
             Event::Transfer { to } => self.replica.transfer_leader(to),
             Event::Unreachable { id } => self.replica.report_unreachable(id),
             Event::SnapshotSent { id, installed } => self.replica.report_snapshot(id, installed),
@@ -247,6 +257,7 @@ impl Node {
     fn tick(&mut self) {
         self.ticks += 1;
         self.replica.tick();
+        self.leave_lead_without_disk();
         self.proposals.expire(self.ticks);
     }
 

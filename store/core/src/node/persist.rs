@@ -11,6 +11,8 @@ use crate::replica::{Message, Persist};
 struct Waiting {
     number: u64,
     durable: bool,
+    /// The tick at which it was handed out.
+    since: u64,
     /// What it says must be durable before anything that leaves later: a term, or the commit of a membership change.
     is_fence: bool,
     change_committed: bool,
@@ -27,6 +29,11 @@ impl Order {
     /// Persists that were handed out and are not durable yet.
     pub fn outstanding(&self) -> usize {
         self.waiting.iter().filter(|waiting| !waiting.durable).count()
+    }
+
+    /// Since which tick the oldest of them waits.
+    pub fn waits_since(&self) -> Option<u64> {
+        self.waiting.iter().find(|waiting| !waiting.durable).map(|waiting| waiting.since)
     }
 
     fn is_fenced(&self) -> bool {
@@ -71,6 +78,7 @@ impl Node {
             number,
             // What changes the commit index alone owes no sync: the log itself tells it again.
             durable: !must_sync,
+            since: self.ticks,
             is_fence,
             change_committed,
             snapshot: snapshot.as_ref().map(|meta| meta.index),

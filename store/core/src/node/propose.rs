@@ -37,7 +37,8 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    fn bytes(&self) -> usize {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
         match &self.payload {
             Payload::Command(data) => data.len(),
             Payload::Change(_) => 512,

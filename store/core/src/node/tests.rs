@@ -6,6 +6,7 @@ mod departure;
 mod fence;
 mod hand;
 mod joint;
+mod space;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

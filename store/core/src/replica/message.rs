@@ -67,6 +67,16 @@ impl Message {
         self.0.term
     }
 
+    /// Whether a leader sends entries in it.
+    pub fn has_entries(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgAppend && !self.0.entries.is_empty()
+    }
+
+    /// Bytes of the entries that it carries.
+    pub fn entry_bytes(&self) -> usize {
+        self.0.entries.iter().map(|entry| entry.data.len()).sum()
+    }
+
     /// How many entries it carries.
     #[cfg(test)]
     pub fn entries(&self) -> usize {

@@ -232,6 +232,14 @@ impl Replica {
         self.node.raft.prs().iter().map(of).collect()
     }
 
+    /// Who should lead instead of this leader: the most caught-up other voter that was heard of lately and stays a voter.
+    pub fn successor(&self) -> Option<MemberId> {
+        let voters = self.node.raft.prs().conf().to_conf_state().voters;
+        let others = self.progress().into_iter().filter(|progress| progress.id != self.id());
+        let able = others.filter(|progress| progress.recently_active && voters.contains(&progress.id));
+        able.max_by_key(|progress| progress.match_index).map(|progress| progress.id)
+    }
+
     /// Advances raft's clock by one heartbeat interval.
     pub fn tick(&mut self) {
         if self.role() != Role::Leader {

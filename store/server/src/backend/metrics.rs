@@ -24,7 +24,7 @@ pub struct Metrics {
     pub delayed_write_rate: u64,
     /// 1 while RocksDB stops writers.
     pub write_stopped: u64,
-    /// Any is fatal: the database takes no more writes.
+    /// Failed flushes and compactions since the start; each is tried again.
     pub background_errors: u64,
     pub snapshots: u64,
     pub estimated_keys: u64,

@@ -7,26 +7,35 @@ mod metrics;
 mod options;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use quorate_core::apply::AppliedIndex;
 use quorate_core::backend::{Error, Family, Write, WriteBatch};
 use quorate_core::log::{Index, Term};
 use quorate_core::mvcc::APPLIED_KEY;
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, ReadOptions, ReadTier, WriteOptions,
 };
 
 pub use metrics::Metrics;
 pub use options::Options;
+pub use trouble::{Trouble, is_corruption};
 pub use view::{Live, Snapshot};
 
 use options::Tuning;
+
+/// Between two tries of a flush that failed.
+const FLUSH_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks whether a flush is done; a flush writes for longer than that.
+const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +67,8 @@ pub(crate) struct Database {
     write_options: WriteOptions,
     /// Owns the block cache and memtable budget that the database was opened with.
     tuning: Tuning,
+    /// The database is closing: nobody waits for room any more.
+    abandoned: AtomicBool,
     /// Bytes of the batches written since the last flush that this type asked for.
     unflushed: AtomicU64,
 }
@@ -99,11 +110,22 @@ impl Database {
             DB::open_cf_descriptors(&tuning.database(), directory, descriptors)
         };
         let rocks = opened.map_err(failed)?;
+        if let Some(reason) = trouble::missing_file(&rocks, directory).map_err(failed)? {
+            return Err(OpenError::RocksDb { path: directory.to_owned(), reason });
+        }
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
         let path = directory.to_owned();
         let removal = Removal { path: path.clone(), wanted: AtomicBool::new(false) };
-        Ok(Database { rocks, path, removal, write_options, tuning, unflushed: AtomicU64::new(0) })
+        Ok(Database {
+            rocks,
+            path,
+            removal,
+            write_options,
+            tuning,
+            abandoned: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn family(&self, family: Family) -> &ColumnFamily {
@@ -198,20 +220,56 @@ impl Backend {
         Snapshot::new(Arc::clone(&self.database))
     }
 
-    /// Makes everything written before the call durable, all families at one point of the log.
+    /// Why jobs in the background fail now, if they do.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.database.tuning.reports().current()
+    }
+
+    /// Ends jobs in the background, those that wait for room too, so that the database can close. What they had to do is left to
+    /// the raft log.
+    pub fn abandon(&self) {
+        self.database.abandoned.store(true, Ordering::Relaxed);
+        self.database.rocks.cancel_all_background_work(false);
+    }
+
+    /// Makes everything written before the call durable, all families at one point of the log. On a full disk it waits for room,
+    /// trying again each second: RocksDB itself forgets a flush that failed.
     pub fn flush(&self) -> Result<(), Error> {
         let before = self.database.unflushed.load(Ordering::Relaxed);
+        self.begin_flush()?;
+        let mut began = Instant::now();
+        // Bounded by `abandon`, and by the driver, which ends the process over a trouble that is not lack of space.
+        while self.immutable_memtables() > 0 {
+            if self.database.abandoned.load(Ordering::Relaxed) {
+                return Err(Error { operation: "flush", family: "all", reason: "the database is closing".to_owned() });
+            }
+            if began.elapsed() >= FLUSH_AGAIN && self.trouble().is_some() {
+                self.begin_flush()?;
+                began = Instant::now();
+            }
+            std::thread::sleep(FLUSH_LOOK);
+        }
+        self.database.unflushed.fetch_sub(before, Ordering::Relaxed);
+        self.database.tuning.reports().flushed();
+        Ok(())
+    }
+
+    fn begin_flush(&self) -> Result<(), Error> {
         let mut options = FlushOptions::default();
-        options.set_wait(true);
+        options.set_wait(false);
         let families = Family::ALL.map(|family| self.database.family(family));
         let families: Vec<_> = families.iter().collect();
-        self.database.rocks.flush_cfs_opt(&families, &options).map_err(|error| Error {
-            operation: "flush",
-            family: "all",
-            reason: error.to_string(),
-        })?;
-        self.database.unflushed.fetch_sub(before, Ordering::Relaxed);
-        Ok(())
+        let begun = self.database.rocks.flush_cfs_opt(&families, &options);
+        begun.map_err(|error| Error { operation: "flush", family: "all", reason: error.to_string() })
+    }
+
+    /// What is written and sealed, but not yet on disk.
+    fn immutable_memtables(&self) -> u64 {
+        let of = |family: Family| {
+            let handle = self.database.family(family);
+            self.database.rocks.property_int_value_cf(handle, properties::NUM_IMMUTABLE_MEM_TABLE).ok().flatten()
+        };
+        Family::ALL.into_iter().filter_map(of).sum()
     }
 
     /// Bytes of batches that a crash now would have to replay from the raft log, at most: RocksDB also flushes by itself when its
@@ -224,6 +282,7 @@ impl Backend {
     /// system. What it stands for must be read out of the copy: the database goes on meanwhile.
     pub fn checkpoint(&self, directory: &Path) -> Result<(), Error> {
         self.flush()?;
+        fail::fail_point!("backend::before_checkpoint");
         Checkpoint::new(&self.database.rocks)
             .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
             .map_err(|error| Error { operation: "checkpoint", family: "all", reason: error.to_string() })
@@ -237,10 +296,9 @@ impl Backend {
         options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::ForceOptimized);
         let handle = self.database.family(family);
         self.database.rocks.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
-        match self.metrics().background_errors {
-            0 => Ok(()),
-            count => {
-                let reason = format!("RocksDB counts {count} background errors");
+        match self.trouble() {
+            None => Ok(()),
+            Some(Trouble::Full(reason) | Trouble::Corrupt(reason) | Trouble::Failed(reason)) => {
                 Err(Error { operation: "compaction", family: family.name(), reason })
             }
         }

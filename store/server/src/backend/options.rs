@@ -1,9 +1,9 @@
 //! How RocksDB is set up: one memory budget, atomic flushes, few and quiet background threads.
 
 use quorate_core::backend::Family;
-use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Env, InfoLogger, LogLevel, WriteBufferManager,
-};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Env, WriteBufferManager};
+
+use super::trouble::Reports;
 
 /// What the machine gives the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub(super) struct Tuning {
     cache: Cache,
     memtables: WriteBufferManager,
     environment: Env,
+    reports: Reports,
 }
 
 impl Tuning {
@@ -42,7 +43,7 @@ impl Tuning {
         let memtables =
             WriteBufferManager::new_write_buffer_manager_with_cache(options.memory_bytes / 2, false, cache.clone());
         let environment = Env::new().expect("the default environment is a static of RocksDB");
-        Tuning { options, cache, memtables, environment }
+        Tuning { options, cache, memtables, environment, reports: Reports::default() }
     }
 
     /// Sizes the threads for flushes and compactions. They belong to the process, so only the database in use may do it.
@@ -53,13 +54,19 @@ impl Tuning {
         self.environment.lower_thread_pool_io_priority();
     }
 
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
     /// Options of the database as a whole.
     pub fn database(&self) -> rocksdb::Options {
-        let mut options = rocksdb::Options::default();
+        // Closing flushes nothing, as that would wait for room on a full disk; who wants a flush asks for it.
+        let text = rocksdb::Options::default().get_options_from_string("avoid_flush_during_shutdown=true");
+        let mut options = text.expect("an option of this version of RocksDB");
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_env(&self.environment);
@@ -76,7 +83,9 @@ impl Tuning {
         options.set_max_open_files(4096);
         options.set_skip_stats_update_on_db_open(true);
         options.set_stats_dump_period_sec(0);
-        options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log));
+        options.set_info_logger(self.reports.logger());
+        // See `trouble`: a full disk must not close the database.
+        options.set_paranoid_checks(false);
         options
     }
 
@@ -131,17 +140,6 @@ impl Tuning {
             table.set_optimize_filters_for_memory(true);
         }
         table
-    }
-}
-
-fn log(level: LogLevel, message: &str) {
-    match level {
-        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", message.trim_end()),
-        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
-        // Headers are RocksDB's thousand lines of options.
-        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {
-            tracing::debug!(target: "rocksdb", "{}", message.trim_end());
-        }
     }
 }
 

@@ -5,16 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quorate_api::etcdserverpb as pb;
 use quorate_core::apply::{Applied, Limits};
 use quorate_core::log::Entry;
 use quorate_core::node::Event;
 
 use super::{Fatal, Running};
 use crate::store::Store;
-
-/// A NOSPACE alarm is proposed again when this long nothing came of the last one.
-const NO_SPACE_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Running {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
@@ -86,7 +82,9 @@ impl Running {
         } = applied;
         self.note_compaction(compact_revision, &mut batch);
         let timer = self.driver.inner.metrics.disk.backend_commit.start_timer();
+        fail::fail_point!("apply::before_write");
         self.driver.backend.write(&batch)?;
+        fail::fail_point!("apply::after_write");
         timer.observe_duration();
         self.driver.inner.metrics.mvcc.applied(&outcomes);
         if members_changed {
@@ -112,25 +110,11 @@ impl Running {
     }
 
     /// A write went over the quota: the alarm follows, once.
-    fn propose_no_space(&mut self) {
+    pub(super) fn propose_no_space(&mut self) {
         let this = self.driver.inner.identity.member_id;
-        let raised = self
-            .driver
-            .machine
-            .alarms()
-            .iter()
-            .any(|alarm| alarm.member_id == this && alarm.alarm == i32::from(pb::AlarmType::Nospace));
-        let recently = self.no_space_proposed.is_some_and(|at| at.elapsed() < NO_SPACE_AGAIN);
-        if raised || recently {
-            return;
-        }
-        self.no_space_proposed = Some(Instant::now());
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(alarm) = self.no_space.alarm(now_ms, this, self.driver.machine.alarms()) else { return };
         let store = Store(self.driver.inner.clone());
-        let alarm = pb::AlarmRequest {
-            action: pb::alarm_request::AlarmAction::Activate.into(),
-            member_id: this,
-            alarm: pb::AlarmType::Nospace.into(),
-        };
         self.driver.inner.runtime.spawn(async move {
             if let Err(error) = store.propose(quorate_core::command::Request::Alarm(alarm)).await {
                 tracing::warn!(%error, "cannot raise the NOSPACE alarm");

@@ -21,9 +21,11 @@ impl Running {
             .ok_or_else(|| Fatal::Role(format!("raft took a snapshot at {} that did not arrive here", meta.index)))?;
         tracing::info!(index = meta.index, term = meta.term, "applying snapshot");
         let driver = &mut self.driver;
+        fail::fail_point!("snapshot::before_marker");
         driver.log.persist_marker(hard_state, entries, &received.marker())?;
         let old = driver.backend.clone();
         let backend = Arc::new(received.install(database_options())?);
+        fail::fail_point!("snapshot::before_removing_the_old");
         old.remove_when_closed();
         driver.machine = Machine::open(&backend.live())?;
         assert_eq!(driver.machine.applied().index, meta.index, "the installed database stands at the snapshot's point");

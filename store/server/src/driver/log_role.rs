@@ -3,9 +3,9 @@
 //! Group commit without a timer: whatever was handed over while the disk was busy goes into the next group.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_core::log::{Entry, HardState, Index};
 use quorate_core::node::Event;
@@ -20,7 +20,7 @@ use crate::wal::{self, Wal};
 const QUEUE_MAX: usize = 1_024;
 /// Entries of one group; a larger backlog is cut into several syncs.
 const GROUP_BYTES_MAX: usize = 32 << 20;
-/// Between two tries on a full disk.
+/// Between two tries on a full disk, and between two looks whether it is full.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 struct Job {
@@ -44,36 +44,71 @@ fn lock(wal: &Mutex<Wal>) -> MutexGuard<'_, Wal> {
     wal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes one group. A full disk is waited out: nothing was written, and nothing is acknowledged meanwhile.
-fn append(
+/// Writes one group.
+fn write(
     wal: &Mutex<Wal>,
-    inbox: &Inbox,
     metrics: &Metrics,
     hard_state: Option<HardState>,
     entries: &[Entry],
     marker: Option<&SnapshotMarker>,
 ) -> Result<(), wal::Error> {
-    let mut reported = false;
-    loop {
-        let result = {
-            let mut wal = lock(wal);
-            let commit = hard_state.map_or(0, |state| state.commit).max(wal.commit());
-            let number = wal.last_group() + 1;
-            let timer = metrics.disk.wal_fsync.start_timer();
-            let result = wal.append(Group { number, commit, hard_state, entries, marker });
-            timer.observe_duration();
-            result
-        };
-        match result {
-            Err(error) if error.is_no_space() => {
-                if !reported {
-                    reported = true;
-                    tracing::error!(%error, "the WAL is full");
-                    inbox.push(Input::DiskFull);
-                }
-                std::thread::sleep(FULL_RETRY);
+    let mut wal = lock(wal);
+    let commit = hard_state.map_or(0, |state| state.commit).max(wal.commit());
+    let number = wal.last_group() + 1;
+    let timer = metrics.disk.wal_fsync.start_timer();
+    let result = wal.append(Group { number, commit, hard_state, entries, marker });
+    timer.observe_duration();
+    result
+}
+
+/// Whether the log has its segments preallocated; says so when that changes.
+struct Space {
+    inbox: Arc<Inbox>,
+    full: bool,
+    looked: Instant,
+}
+
+impl Space {
+    fn new(inbox: Arc<Inbox>) -> Space {
+        Space { inbox, full: false, looked: Instant::now() }
+    }
+
+    fn note(&mut self, full: Option<&wal::Error>) {
+        if self.full != full.is_some() {
+            self.full = full.is_some();
+            self.inbox.push(Input::LogFull(full.map(ToString::to_string)));
+        }
+    }
+
+    /// Asks for the segments that are missing, at most once in `FULL_RETRY`.
+    fn look(&mut self, wal: &Mutex<Wal>) -> Result<(), wal::Error> {
+        if self.looked.elapsed() < FULL_RETRY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        match lock(wal).check_space() {
+            Ok(()) => self.note(None),
+            Err(error) if error.is_no_space() => self.note(Some(&error)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Writes one group. A full disk is waited out: nothing was written, and nothing is acknowledged meanwhile.
+    fn write(
+        &mut self,
+        wal: &Mutex<Wal>,
+        metrics: &Metrics,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+        marker: Option<&SnapshotMarker>,
+    ) -> Result<(), wal::Error> {
+        loop {
+            match write(wal, metrics, hard_state, entries, marker) {
+                Err(error) if error.is_no_space() => self.note(Some(&error)),
+                other => return other,
             }
-            other => return other,
+            std::thread::sleep(FULL_RETRY);
         }
     }
 }
@@ -94,7 +129,14 @@ impl LogRole {
             metrics: metrics.clone(),
         };
         let (wal, done) = (role.wal.clone(), role.done.clone());
-        std::thread::Builder::new().name("wal".into()).spawn(move || run(&wal, &receiver, &done, &inbox, &metrics))?;
+        let thread = move || {
+            if let Err(error) = run(&wal, &receiver, &done, &inbox, &metrics) {
+                // Nobody waits for a thread that is gone; whatever comes next meets a log that takes no more writes.
+                done.store(u64::MAX, Ordering::Release);
+                inbox.push(Input::Failed(error.to_string()));
+            }
+        };
+        std::thread::Builder::new().name("wal".into()).spawn(thread)?;
         Ok(role)
     }
 
@@ -111,8 +153,12 @@ impl LogRole {
         inline: bool,
     ) -> Result<bool, Fatal> {
         if inline && self.is_idle() {
-            append(&self.wal, &self.inbox, &self.metrics, hard_state, &entries, None)?;
-            return Ok(true);
+            match write(&self.wal, &self.metrics, hard_state, &entries, None) {
+                Ok(()) => return Ok(true),
+                // The thread waits for room, so that this one does not.
+                Err(error) if error.is_no_space() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.handed = number;
         let job = Job { number, hard_state, entries };
@@ -131,11 +177,13 @@ impl LogRole {
         marker: &SnapshotMarker,
     ) -> Result<(), Fatal> {
         self.wait_idle();
-        append(&self.wal, &self.inbox, &self.metrics, hard_state, entries, Some(marker))?;
+        let mut space = Space::new(self.inbox.clone());
+        space.write(&self.wal, &self.metrics, hard_state, entries, Some(marker))?;
         Ok(())
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing waits for a sync.
+    pub fn is_idle(&self) -> bool {
         self.done.load(Ordering::Acquire) >= self.handed
     }
 
@@ -168,19 +216,28 @@ impl LogRole {
     }
 }
 
-fn run(wal: &Mutex<Wal>, jobs: &Receiver<Job>, done: &AtomicU64, inbox: &Inbox, metrics: &Metrics) {
+fn run(
+    wal: &Mutex<Wal>,
+    jobs: &Receiver<Job>,
+    done: &AtomicU64,
+    inbox: &Arc<Inbox>,
+    metrics: &Metrics,
+) -> Result<(), wal::Error> {
     let mut held = None;
+    let mut space = Space::new(inbox.clone());
     loop {
-        let Some(mut job) = held.take().or_else(|| jobs.recv().ok()) else { return };
-        gather(&mut job, jobs, &mut held);
-        if let Err(error) = append(wal, inbox, metrics, job.hard_state, &job.entries, None) {
-            // Nobody waits for a thread that is gone; whatever comes next meets a log that takes no more writes.
-            done.store(u64::MAX, Ordering::Release);
-            inbox.push(Input::Failed(error.to_string()));
-            return;
+        let next = held.take().map_or_else(|| jobs.recv_timeout(FULL_RETRY), Ok);
+        match next {
+            Ok(mut job) => {
+                gather(&mut job, jobs, &mut held);
+                space.write(wal, metrics, job.hard_state, &job.entries, None)?;
+                done.store(job.number, Ordering::Release);
+                inbox.push(Input::Event(Event::Persisted { number: job.number }));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        done.store(job.number, Ordering::Release);
-        inbox.push(Input::Event(Event::Persisted { number: job.number }));
+        space.look(wal)?;
     }
 }
 

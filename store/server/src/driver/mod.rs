@@ -7,6 +7,7 @@
 
 mod apply;
 mod flush;
+mod full;
 mod install;
 mod live;
 mod log_role;
@@ -24,7 +25,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quorate_core::apply::Machine;
+use quorate_core::apply::{Machine, NoSpace};
 use quorate_core::log::MemberId;
 use quorate_core::node::{Effect, Event, Node, Status as NodeStatus};
 use quorate_core::replica::Role;
@@ -89,7 +90,9 @@ struct Running {
     /// Since when this member is out of the configuration.
     removed_at: Option<Instant>,
     stopping: Option<Instant>,
-    no_space_proposed: Option<Instant>,
+    no_space: NoSpace,
+    began: Instant,
+    full: full::Full,
     /// Something that is published changed although no index moved.
     changes: u64,
     /// The compact revision up to which everything is swept.
@@ -112,30 +115,37 @@ impl Driver {
                 leader_lost: None,
                 removed_at: None,
                 stopping: None,
-                no_space_proposed: None,
+                no_space: NoSpace::default(),
+                began: Instant::now(),
+                full: full::Full::default(),
                 changes: 0,
                 swept: None,
             };
             let ended = running.run().unwrap_or_else(Ended::Failed);
             inner.inbox.close();
             if !matches!(ended, Ended::Failed(_))
-                && let Err(error) = running.driver.close()
+                && let Err(error) = running.close()
             {
                 return Ended::Failed(error);
             }
             ended
         })
     }
-
-    /// Leaves everything durable.
-    fn close(&mut self) -> Result<(), Fatal> {
-        self.log.wait_idle();
-        self.backend.flush()?;
-        Ok(())
-    }
 }
 
 impl Running {
+    /// Leaves everything durable; on a full disk what already is, as waiting for room could last for ever.
+    fn close(&mut self) -> Result<(), Fatal> {
+        let driver = &self.driver;
+        if self.disk_full_reason().is_some() {
+            driver.backend.abandon();
+            return Ok(());
+        }
+        driver.log.wait_idle();
+        driver.backend.flush()?;
+        Ok(())
+    }
+
     fn run(&mut self) -> Result<Ended, Fatal> {
         if self.driver.inner.fenced.load(Ordering::Acquire) {
             self.events.push(Event::Fence { fenced: true });
@@ -177,7 +187,7 @@ impl Running {
         match input {
             Input::Event(event) => self.events.push(event),
             Input::Flushed { applied } => self.flushed(applied)?,
-            Input::DiskFull => self.disk_full(),
+            Input::LogFull(reason) => self.log_full(reason),
             Input::Failed(reason) => return Err(Fatal::Role(reason)),
             Input::Inspect(reply) => {
                 let inspection = Inspection {
@@ -235,7 +245,7 @@ impl Running {
                 }
                 self.events.push(Event::Persisted { number });
             }
-            Effect::Apply(entries) => self.apply(entries)?,
+            Effect::Apply(entries) => self.apply_or_hold(entries)?,
             Effect::ApplyChange { entry, payload } => self.apply_change(entry, payload)?,
             Effect::ReadReady { token, index, term, leads } => {
                 // The machine's word: the node hears of what was applied in this very turn only in the next one, and a read
@@ -266,14 +276,6 @@ impl Running {
     fn successor(&self) -> Option<MemberId> {
         let this = self.driver.inner.identity.member_id;
         reconfig::successor(&self.driver.node.progress(), self.driver.machine.membership(), this)
-    }
-
-    /// The log cannot grow: somebody with a disk should lead.
-    fn disk_full(&mut self) {
-        tracing::error!("the WAL's disk is full; free space or grow the volume, the member goes on when it can write");
-        if let Some(to) = self.successor() {
-            self.events.push(Event::Transfer { to });
-        }
     }
 
     fn ended(&mut self) -> Option<Ended> {

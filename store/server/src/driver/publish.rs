@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use quorate_core::lease::Duty;
 use quorate_core::log::Index;
 use quorate_core::node::Status as NodeStatus;
-use quorate_core::replica::Role;
 
 use super::{Fatal, Running};
 use crate::store::Status;
@@ -32,6 +32,7 @@ impl Running {
             db_size: in_use + self.driver.inner.unreclaimed.load(Ordering::Relaxed),
             leader_lost: self.leader_lost,
             removed: membership.is_removed(this),
+            disk_full: self.disk_full_reason(),
         }
     }
 
@@ -79,16 +80,15 @@ impl Running {
 
     /// Leases expire on a leader that knows what is committed; a new one gives every lease its full time.
     fn tell_lessor(&self, before: Option<NodeStatus>, now: NodeStatus) {
-        let leads = |status: &NodeStatus| status.role == Role::Leader && status.leads_with_commit;
-        let led = before.as_ref().is_some_and(leads);
-        let same_term = before.is_some_and(|before| before.term == now.term);
         let inner = &self.driver.inner;
-        if leads(&now) && !(led && same_term) {
-            let leases =
-                self.driver.machine.leases().iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.grant_index));
-            inner.lessor.promote(now.term, leases, inner.timers.load().election);
-        } else if led && !leads(&now) {
-            inner.lessor.demote();
+        match Duty::after(before.as_ref(), &now) {
+            Duty::Promote { term } => {
+                let leases =
+                    self.driver.machine.leases().iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.grant_index));
+                inner.lessor.promote(term, leases, inner.timers.load().election);
+            }
+            Duty::Demote => inner.lessor.demote(),
+            Duty::Unchanged => {}
         }
     }
 
@@ -97,6 +97,7 @@ impl Running {
         let status = self.driver.node.status();
         self.driver.log.hint_commit(status.commit)?;
         self.driver.flusher.tick(&self.driver.backend);
+        self.watch_disk()?;
         self.sweep()
     }
 }

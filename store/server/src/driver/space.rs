@@ -43,7 +43,8 @@ impl Running {
     /// One paced step, while there is something to sweep.
     pub(super) fn sweep(&mut self) -> Result<(), Fatal> {
         let state = self.driver.machine.state();
-        if state.compact_revision < 0 || self.swept == Some(state.compact_revision) {
+        if state.compact_revision < 0 || self.swept == Some(state.compact_revision) || self.disk_full_reason().is_some()
+        {
             return Ok(());
         }
         if self.sweep_step()? {
@@ -63,7 +64,9 @@ impl Running {
             return Ok(true);
         }
         let step = mvcc::sweep(&view, &state, position, SWEEP_ROWS).map_err(quorate_core::apply::Error::from)?;
+        fail::fail_point!("sweep::before_write");
         driver.backend.write(&step.batch)?;
+        fail::fail_point!("sweep::after_write");
         driver.inner.metrics.mvcc.swept_revision.set(step.position.swept);
         Ok(step.done)
     }

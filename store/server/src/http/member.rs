@@ -21,6 +21,7 @@ impl Probe for Store {
             is_learner: status.is_learner,
             alarms: status.alarms.iter().filter_map(|alarm| AlarmType::try_from(alarm.alarm).ok()).collect(),
             in_cluster: true,
+            disk_full: status.disk_full.clone(),
         }
     }
 
@@ -50,6 +51,7 @@ impl Probe for Store {
         server.proposals_committed.set(to_i64(status.committed));
         server.proposals_applied.set(to_i64(status.applied));
         server.proposals_pending.set(to_i64(self.pending_proposals() as u64));
+        metrics.memory.set(self.budget());
         server.quota_bytes.set(self.limits().quota_bytes.map_or(0.0, |bytes| bytes as f64));
         let mvcc = &metrics.mvcc;
         mvcc.current_revision.set(status.revision);

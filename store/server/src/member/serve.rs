@@ -25,6 +25,7 @@ use crate::http::{Facts, Pages, Probe, Surface};
 use crate::inbox::{Inbox, Input};
 use crate::lessor::Lessor;
 use crate::listen::{Listener, Server, Service, Settings};
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::peer::{self, Call, IncomingCall, Local, Peers, Reply, Snapshots};
 use crate::rpc::{self, AdminService, Router};
@@ -249,6 +250,7 @@ fn build(
     let Opened { directory, identity, backend, wal, machine, node, membership, serve_from: _, timers } = opened;
     let member = directory.member();
     let inbox = Arc::new(Inbox::default());
+    let budget = Budget::new(config.memory_budget_bytes);
     let local = Arc::new(Local {
         cluster_id: identity.cluster_id,
         member_id: identity.member_id,
@@ -256,6 +258,7 @@ fn build(
         disk_id: own_disk_id(&membership, identity.member_id),
         tls: admission.planes().peer.clone(),
         inbox: inbox.clone(),
+        budget: budget.clone(),
         membership: ArcSwap::from_pointee(membership.clone()),
         feature_level: AtomicU64::new(u64::from(machine.feature_level())),
         removed: watch::Sender::new(false),
@@ -272,7 +275,8 @@ fn build(
         },
     };
     let leases = machine.leases().iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.grant_index));
-    let watch_settings = WatchSettings::new(config.watch_progress_interval, limits.request_bytes_max);
+    let watch_settings =
+        WatchSettings::new(config.watch_progress_interval, limits.request_bytes_max, budget.bytes_max());
     let unreclaimed = load_unreclaimed(&backend)?;
     let log = LogRole::spawn(wal, inbox.clone(), metrics.clone()).map_err(Error::Thread)?;
     let flusher = Flusher::spawn(inbox.clone()).map_err(Error::Thread)?;
@@ -290,11 +294,12 @@ fn build(
         caught_up: AtomicBool::new(false),
         strict_reconfig: config.strict_reconfig_check,
         learners_max: config.max_learners,
-        watch_hub: WatchHub::start(machine.revision(), machine.compact_revision(), watch_settings),
+        watch_hub: WatchHub::start(machine.revision(), machine.compact_revision(), watch_settings, budget.clone()),
         lessor: Lessor::new(leases, timers.election),
         peers: peers.clone(),
         counter: AtomicU64::new(0),
         unreclaimed: AtomicU64::new(unreclaimed),
+        budget,
         metrics,
         runtime: Handle::current(),
         identity,
@@ -383,6 +388,7 @@ impl Status {
             db_size: machine.size_in_use_bytes(),
             leader_lost: None,
             removed: false,
+            disk_full: None,
         }
     }
 }

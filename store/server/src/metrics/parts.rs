@@ -88,6 +88,8 @@ pub struct Disk {
     pub backend_commit: Histogram,
     pub defrag: Histogram,
     pub defrag_inflight: IntGauge,
+    /// Fed by the driver.
+    pub full: IntGauge,
 }
 
 impl Disk {
@@ -106,6 +108,7 @@ impl Disk {
                 "Seconds of a defragmentation.",
                 (0.1, 2.0, 13),
             ),
+            full: gauge(r, "quorate_disk_full", "1 while this member cannot store more."),
             defrag_inflight: gauge(r, "etcd_disk_defrag_inflight", "1 while defragmenting; reads and writes go on."),
         }
     }

@@ -22,7 +22,7 @@ const FIGURES: [(&str, &str, Read); 15] = [
         m.delayed_write_rate
     }),
     ("write_stopped", "1 while writers are stopped.", |m| m.write_stopped),
-    ("background_errors", "Errors in the background; any is fatal.", |m| m.background_errors),
+    ("background_errors", "Flushes and compactions that failed and were tried again.", |m| m.background_errors),
     ("snapshots", "Snapshots held by reads.", |m| m.snapshots),
     ("estimated_rows", "Estimated rows of all families.", |m| m.estimated_keys),
 ];

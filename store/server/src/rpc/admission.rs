@@ -56,6 +56,7 @@ mod tests {
             db_size: 0,
             leader_lost: None,
             removed: false,
+            disk_full: None,
         }
     }
 

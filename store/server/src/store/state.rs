@@ -69,6 +69,8 @@ pub struct Status {
     pub leader_lost: Option<Instant>,
     /// This member is not part of the configuration any more.
     pub removed: bool,
+    /// Why this member cannot store more, while it cannot.
+    pub disk_full: Option<String>,
 }
 
 impl Status {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
 mod admission;
+mod disk_full;
 mod faults;
 mod joint;
 mod live;
 mod member;
+mod small_disk;

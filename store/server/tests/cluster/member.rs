@@ -1,5 +1,6 @@
 //! Real members as processes of the built binary, on free ports of the loopback, each in a folder of its own; ended with the test.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -149,6 +150,16 @@ impl Member {
 
     fn channel(port: u16) -> Channel {
         Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
+    }
+
+    /// A page of the client listener: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.client)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     pub fn kv(&self) -> KvClient<Channel> {

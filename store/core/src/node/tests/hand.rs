@@ -8,6 +8,8 @@ pub(super) struct Hand {
     pub cluster: Cluster,
     /// What is sent from one of these to another of a pair is lost.
     pub cut: BTreeSet<(MemberId, MemberId)>,
+    /// Nothing that these hand to their logs becomes durable.
+    pub stalled: BTreeSet<MemberId>,
     counter: u64,
 }
 
@@ -16,7 +18,7 @@ const ROUNDS_MAX: usize = 2_000;
 
 impl Hand {
     pub fn found(founders: &[MemberId], last: MemberId) -> Hand {
-        Hand { cluster: Cluster::with(1, founders, last), cut: BTreeSet::new(), counter: 0 }
+        Hand { cluster: Cluster::with(1, founders, last), cut: BTreeSet::new(), stalled: BTreeSet::new(), counter: 0 }
     }
 
     pub fn host(&self, id: MemberId) -> &Host {
@@ -35,6 +37,10 @@ impl Hand {
     pub fn act(&mut self, id: MemberId, event: Option<Event>) {
         self.cluster.turn(id, event);
         for _ in 0..ROUNDS_MAX {
+            if self.stalled.contains(&id) {
+                let host = self.cluster.hosts.get_mut(&id).unwrap();
+                host.effects.retain(|effect| !matches!(effect, Effect::Persist { .. }));
+            }
             if self.host(id).node.is_none() || self.host(id).effects.is_empty() && self.host(id).events.is_empty() {
                 return;
             }

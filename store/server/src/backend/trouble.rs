@@ -1,0 +1,124 @@
+//! What goes wrong in RocksDB's background: flushes and compactions that fail are tried again each second, and this is how the member
+//! hears of it.
+//!
+//! With RocksDB's paranoid checks on, one full disk would close the database to writes until it is opened anew, as the crate gives
+//! no way to resume it. They are off, so that a failed job is only reported and tried again; what they add when a database is opened
+//! is made up for by `missing_file`. A checksum is verified at every read whatever they are.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rocksdb::{DB, InfoLogger, LogLevel};
+
+/// How RocksDB 11 begins its report of a failed job; `backend/tests.rs` fails if another version says it otherwise.
+const REPORTS: [&str; 2] = ["Waiting after background flush error", "Waiting after background compaction error"];
+/// A failed job is reported again after a second; silence for this long says that it was done.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Why jobs in the background fail. The texts are RocksDB's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The disk is full; nothing is lost, and they go on by themselves when it has room.
+    Full(String),
+    /// What is on disk is not what was written.
+    Corrupt(String),
+    /// The disk fails.
+    Failed(String),
+}
+
+/// The last report; shared with RocksDB's logger.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reports(Arc<Mutex<Option<(Instant, Trouble)>>>);
+
+impl Reports {
+    pub fn current(&self) -> Option<Trouble> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() < SILENCE).map(|(_, trouble)| trouble.clone())
+    }
+
+    /// A flush was done, so the disk has room: no need to wait for silence.
+    pub fn flushed(&self) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.take_if(|(_, trouble)| matches!(trouble, Trouble::Full(_)));
+    }
+
+    fn note(&self, message: &str) {
+        if let Some(trouble) = read(message) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), trouble));
+        }
+    }
+
+    /// RocksDB's messages go to our log, and reports are noted.
+    pub fn logger(&self) -> InfoLogger {
+        let reports = self.clone();
+        InfoLogger::new_callback_logger(LogLevel::Warn, move |level, message| {
+            reports.note(message);
+            log(level, message);
+        })
+    }
+}
+
+fn read(message: &str) -> Option<Trouble> {
+    let at = REPORTS.iter().find_map(|report| message.find(report))?;
+    let text = message[at..].split_once(": ").map_or(&message[at..], |(_, text)| text);
+    let text = text.split(", Accumulated").next().unwrap_or(text).trim().to_owned();
+    Some(match () {
+        () if is_no_space(&text) => Trouble::Full(text),
+        () if is_corruption(&text) => Trouble::Corrupt(text),
+        () => Trouble::Failed(text),
+    })
+}
+
+fn is_no_space(text: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"].iter().any(|cause| text.contains(cause))
+}
+
+/// Whether RocksDB says that what it read is not what was written.
+pub fn is_corruption(text: &str) -> bool {
+    text.contains("Corruption")
+}
+
+/// A file that the database counts on and that is not there, or has another size.
+pub(super) fn missing_file(rocks: &DB, directory: &Path) -> Result<Option<String>, rocksdb::Error> {
+    for file in rocks.live_files()? {
+        let name = file.name.trim_start_matches('/');
+        match std::fs::metadata(directory.join(name)) {
+            Ok(found) if found.len() == file.size as u64 => {}
+            Ok(found) => return Ok(Some(format!("file {name} has {} bytes instead of {}", found.len(), file.size))),
+            Err(error) => return Ok(Some(format!("file {name}: {error}"))),
+        }
+    }
+    Ok(None)
+}
+
+fn log(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", message.trim_end()),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", message.trim_end()),
+        // Headers are RocksDB's thousand lines of options.
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {
+            tracing::debug!(target: "rocksdb", "{}", message.trim_end());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_told_apart_by_their_cause() {
+        let flush = "[JOB 7] Waiting after background flush error: IO error: No space left on device: While appending to file: \
+                     /d/000012.sst: No space left on device, Accumulated background error counts: 3";
+        let Some(Trouble::Full(text)) = read(flush) else { panic!("{:?}", read(flush)) };
+        assert!(text.starts_with("IO error: No space") && text.ends_with("No space left on device"), "{text}");
+        let compaction = "Waiting after background compaction error: Corruption: block checksum mismatch: stored = 1, computed = 2, \
+                          Accumulated background error counts: 1";
+        assert!(matches!(read(compaction), Some(Trouble::Corrupt(_))));
+        let failed = "[JOB 7] Waiting after background flush error: IO error: Input/output error: While fsync: /d/1.sst, \
+                      Accumulated background error counts: 1";
+        assert!(matches!(read(failed), Some(Trouble::Failed(_))));
+        assert_eq!(read("[db/db_impl.cc:1] Shutdown complete"), None);
+    }
+}
