@@ -32,8 +32,9 @@ impl Cluster {
             if bug == Some(Bug::ApplyTwice) && entry.index % 16 == 7 {
                 entry.data = doubled(entry.data);
             }
-            if let Err(error) = turn.entry(entry.index, entry.term, entry.data) {
-                return self.world.violate(format!("member {} cannot apply {}: {error}", host.id, entry.index));
+            let index = entry.index;
+            if let Err(error) = turn.entry(index, entry.term, entry.data) {
+                return self.fail(host, &format!("cannot apply {index}: {error}"));
             }
         }
         let applied = turn.finish();
@@ -55,7 +56,7 @@ impl Cluster {
         process.unflushed.push(batch);
         let index = applied.applied.index;
         self.world.applied(host.id, index, applied.revision, applied.compact_revision);
-        if index.is_multiple_of(HASH_EVERY) {
+        if index.is_multiple_of(HASH_EVERY) && !process.live.is_damaged() {
             self.world.hash(host.id, &process.live);
             self.world.compare_state(host.id, &process.machine, &process.live);
         }
@@ -125,7 +126,7 @@ impl Cluster {
         let mut turn = process.machine.turn(&process.live, Limits::default());
         let proposed = quorate_core::membership::Proposed::decode(payload.clone());
         if let Err(error) = turn.change(entry.index, entry.term, payload) {
-            return self.world.violate(format!("member {} cannot apply {}: {error}", host.id, entry.index));
+            return self.fail(host, &format!("cannot apply {}: {error}", entry.index));
         }
         let applied = turn.finish();
         let Some(mut applied) = self.write_applied(host, applied) else { return };

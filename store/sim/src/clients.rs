@@ -36,13 +36,16 @@ pub(crate) struct Operation {
 }
 
 /// Answers a range from a member's state as it is.
-pub(crate) fn read(process: &Process, request: &pb::RangeRequest) -> Answer {
+///
+/// # Errors
+/// A row that cannot be read; what a client may cause is an answer.
+pub(crate) fn read(process: &Process, request: &pb::RangeRequest) -> Result<Answer, mvcc::Error> {
     let answered = State::load(&process.live).and_then(|state| mvcc::range(&process.live, &state, request));
     match answered {
-        Ok(response) => Answer::of_range(&response),
-        Err(mvcc::Error::Compacted) => Answer::of_error(ApiError::Compacted),
-        Err(mvcc::Error::FutureRevision) => Answer::of_error(ApiError::FutureRev),
-        Err(error) => panic!("a read failed: {error}"),
+        Ok(response) => Ok(Answer::of_range(&response)),
+        Err(mvcc::Error::Compacted) => Ok(Answer::of_error(ApiError::Compacted)),
+        Err(mvcc::Error::FutureRevision) => Ok(Answer::of_error(ApiError::FutureRev)),
+        Err(error) => Err(error),
     }
 }
 
@@ -150,7 +153,10 @@ impl Cluster {
         else {
             return;
         };
-        let answer = read(process, range);
+        let answer = match read(process, range) {
+            Ok(answer) => answer,
+            Err(error) => return self.fail(host, &format!("cannot read: {error}")),
+        };
         self.world.served(host.id, process.machine.applied().index, range, &answer);
         process.answered = process.answered.max(answer.revision);
         self.reply(operation, answer);

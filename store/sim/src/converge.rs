@@ -43,8 +43,10 @@ impl Cluster {
                 range_end: "l".into(),
                 ..Default::default()
             };
-            let answer = crate::clients::read(process, &request);
-            self.world.served(id, applied, &request, &answer);
+            match crate::clients::read(process, &request) {
+                Ok(answer) => self.world.served(id, applied, &request, &answer),
+                Err(error) => self.world.violate(format!("member {id} cannot read at the end: {error}")),
+            }
             self.world.counts.add("members converged");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 35] = [
+pub const FAULTS: [&str; 37] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -20,6 +20,8 @@ pub const FAULTS: [&str; 35] = [
     "creations of segments torn",
     "bits flipped in a log",
     "damaged logs refused",
+    "rows damaged",
+    "damaged rows met",
     "damaged entries met while running",
     "damaged members replaced",
     "damaged disks repaired",

@@ -103,11 +103,15 @@ impl Cluster {
         self.world.counts.add("clocks that jump");
     }
 
-    /// Bits of the log turn over; it is found when they are read again.
+    /// Bits of the log or of a row turn over; it is found when they are read again.
     fn damage(&mut self, id: MemberId, chance: &mut Chance) {
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        if host.broken.is_none() && host.log.lock().flip(chance) {
-            self.world.counts.add("bits flipped in a log");
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.broken.is_none()) else { return };
+        if chance.percent(50) {
+            if host.log.lock().flip(chance) {
+                self.world.counts.add("bits flipped in a log");
+            }
+        } else if host.damage_row(chance) {
+            self.world.counts.add("rows damaged");
         }
     }
 
@@ -203,6 +207,7 @@ impl Cluster {
             (host.crash_in, host.paused_until, host.fsync_micros) = (None, 0, 1_000);
             (host.sync_fails, host.cut_in_sync) = (false, false);
             host.log.lock().repair();
+            host.repair_rows();
             if host.broken.take().is_some() && !host.removed {
                 self.world.counts.add("damaged disks repaired");
             }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use quorate_core::apply::{AppliedIndex, Machine};
-use quorate_core::backend::WriteBatch;
+use quorate_core::backend::{Family, View, WriteBatch};
 use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta};
 use quorate_core::membership::{Change, Member, Proposed};
 use quorate_core::memory::Memory;
@@ -158,6 +159,34 @@ impl Host {
         let Some(Backup { log, name, database }) = self.backup.take() else { return };
         self.log.lock().restore(log);
         (self.name, self.database) = (name, database);
+    }
+
+    /// Damages a row that is flushed and in use; false when there is none.
+    pub fn damage_row(&mut self, chance: &mut Chance) -> bool {
+        let family = chance.pick(&[Family::Keys, Family::Values, Family::Log, Family::Meta]);
+        let rows: Vec<&Bytes> = self.database.rows(family).map(|(key, _)| key).collect();
+        if rows.is_empty() || self.database.is_damaged() {
+            return false;
+        }
+        let key = chance.pick(&rows).clone();
+        if let Some(process) = &mut self.process {
+            // A newer version of the row hides the damaged one.
+            if process.live.get(family, &key).ok() != self.database.get(family, &key).ok() {
+                return false;
+            }
+            process.live.damage(family, key.clone());
+        }
+        self.database.damage(family, key);
+        true
+    }
+
+    pub fn repair_rows(&mut self) {
+        self.database.repair();
+        if let Some(process) = &mut self.process {
+            process.live.repair();
+            process.built.iter_mut().for_each(|(_, rows)| rows.repair());
+        }
+        self.received.iter_mut().for_each(|received| received.rows.repair());
     }
 
     /// The disk is replaced by an empty one, and the machine comes back as if it had just been admitted.

@@ -1,5 +1,7 @@
 //! A member's life: it starts on what its disk holds, and dies.
 
+use quorate_core::memory::DAMAGE;
+
 use crate::cluster::{Cluster, What};
 use crate::disk::Loss;
 use crate::host::Host;
@@ -22,12 +24,25 @@ impl Cluster {
                     [host.boot, u64::from(found.torn), u64::from(found.completed)],
                 );
             }
+            Err(error) if error.contains(DAMAGE) => return self.fail(host, &error),
             Err(error) if host.log.lock().is_damaged() => return self.refuse(host, error),
             Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
         }
         self.turn(host);
         let at = self.now + host.chance.between(1, host.tick_micros);
         self.at(at, What::Tick { id: host.id, boot: host.boot });
+    }
+
+    /// The process cannot go on, which only a damaged row may cause; it stays down until it is replaced or repaired.
+    pub(crate) fn fail(&mut self, host: &mut Host, why: &str) {
+        let damaged = host.database.is_damaged() || host.process.as_ref().is_some_and(|p| p.live.is_damaged());
+        if !damaged || !why.contains(DAMAGE) {
+            return self.world.violate(format!("member {} {why}", host.id));
+        }
+        self.world.counts.add("damaged rows met");
+        self.mark(host.id, "meets a damaged row", [0, 0, 0]);
+        self.crash(host, false);
+        host.broken = Some(why.to_owned());
     }
 
     /// A damaged disk was found out: the member stays down until it is replaced or repaired.

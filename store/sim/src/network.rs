@@ -123,7 +123,10 @@ impl Cluster {
                 Ok(message) => process.events.push(Event::Message(message)),
                 Err(error) => self.world.violate(format!("a message does not decode: {error}")),
             },
-            Packet::Snapshot { boot, message, meta, rows } => {
+            Packet::Snapshot { boot, message, meta, mut rows } => {
+                if !self.faults {
+                    rows.repair();
+                }
                 let Ok(message) = Message::decode(message) else { return };
                 process.events.push(Event::Message(message));
                 let name = host.take_name();

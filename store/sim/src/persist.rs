@@ -155,7 +155,7 @@ impl Cluster {
         let live = host.database.clone();
         let machine = match Machine::open(&live) {
             Ok(machine) => machine,
-            Err(error) => return self.world.violate(format!("an installed snapshot does not open: {error}")),
+            Err(error) => return self.fail(host, &format!("cannot open an installed snapshot: {error}")),
         };
         assert_eq!(machine.applied().index, meta.index, "the installed database stands at the snapshot's point");
         assert_eq!(machine.conf_state(), meta.conf_state, "and holds the snapshot's configuration");

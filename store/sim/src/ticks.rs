@@ -34,7 +34,7 @@ impl Cluster {
         }
         let Some(process) = &mut host.process else { return };
         if let Err(error) = sweep(process, self.options.bug) {
-            self.world.violate(format!("member {} cannot sweep: {error}", host.id));
+            self.fail(host, &format!("cannot sweep: {error}"));
         }
     }
 

@@ -274,6 +274,7 @@ impl Cluster {
         let Some(process) = &mut host.process else { return };
         let Some(mut served) = process.hub.streams.remove(&place) else { return };
         let state = process.machine.state();
+        let mut failed = None;
         match process.hub.step(&mut served, place, &process.live, state) {
             Ok(made) => {
                 let made = tamper::messages(self.options.bug, made);
@@ -284,9 +285,12 @@ impl Cluster {
                     served.queue.push(message);
                 }
             }
-            Err(error) => self.world.violate(format!("member {} cannot serve a watch: {error}", host.id)),
+            Err(error) => failed = Some(format!("cannot serve a watch: {error}")),
         }
         process.hub.streams.insert(place, served);
+        if let Some(failed) = failed {
+            self.fail(host, &failed);
+        }
     }
 
     /// The client takes some of what waits for it.
