@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODES ?= 3
 
-.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim chaos sim-hours fuzz up down bench image clean
+.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim differential chaos sim-hours fuzz up down bench image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ fuzz: ## Fuzz every decoder for DURATION seconds each (default 60; TARGET=name f
 chaos: ## Break a cluster of real members for DURATION seconds and judge it (default 1800; MEMBERS=3 or 5, SEED=...; needs root)
 	@scripts/in-copy scripts/cargo build --release -p quorate -p quorate-e2e --bins
 	@. scripts/env.sh && QUORATE_COMMIT=$${QUORATE_COMMIT:-$$(git describe --always --dirty=+ 2>/dev/null || echo unknown)} "$$CARGO_TARGET_DIR/release/quorate-chaos" run --seconds $(or $(DURATION),1800) --members $(or $(MEMBERS),3) $(if $(SEED),--seed $(SEED))
+
+differential: ## Compare Quorate with etcd for DURATION seconds (default 1200; SEED=first seed)
+	@scripts/in-copy scripts/cargo build --release -p quorate -p quorate-differential --bins
+	@. scripts/env.sh && "$$CARGO_TARGET_DIR/release/quorate-differential" --duration $(or $(DURATION),1200) $(if $(SEED),--first-seed $(SEED)) --table
 
 up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
 	@scripts/setup.sh

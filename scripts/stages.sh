@@ -3,7 +3,7 @@
 # ends with the line "N passed, N failed" over all test runners. A failed stage does not stop the later ones.
 #
 #   scripts/stages.sh                the stages of `make test`
-#   scripts/stages.sh STAGE ...      only these: format lint generated unit integration e2e chaos long
+#   scripts/stages.sh STAGE ...      only these: format lint generated unit integration differential e2e chaos long
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
@@ -27,6 +27,7 @@ budget() {
     generated) echo 90 400 900 ;;
     unit) echo 300 700 2400 ;;
     integration) echo 420 500 2400 ;;
+    differential) echo 150 210 900 ;;
     e2e) echo 960 1200 3000 ;;
     chaos) echo 120 180 600 ;;
     long) echo 300 1800 3600 ;;
@@ -48,7 +49,8 @@ run_format() { cargo fmt --all --check; }
 run_lint() { cargo clippy --workspace --all-targets -- -D warnings; }
 run_generated() { scripts/generate.sh --check; }
 run_unit() { cargo test --workspace --no-fail-fast --lib --bins; }
-run_integration() { cargo test --workspace --no-fail-fast --exclude quorate-e2e --test '*'; }
+run_integration() { cargo test --workspace --no-fail-fast --exclude quorate-e2e --exclude quorate-differential --test '*'; }
+run_differential() { cargo build -p quorate --bins && cargo test --no-fail-fast -p quorate-differential --test '*' -- --nocapture; }
 run_e2e() { scripts/failpoints.sh && cargo build --workspace --bins && cargo test --no-fail-fast -p quorate-e2e $(e2e_tests); }
 # Serial, and with all output: the seed of a failure is in it.
 run_chaos() { cargo build --workspace --bins && cargo test -p quorate-e2e --test chaos -- --nocapture; }
@@ -62,7 +64,7 @@ run_long() {
 }
 
 # Stages in which a run of no test at all is a failure: it means that the runner found nothing, not that all is well.
-has_tests() { case "$1" in unit | integration | e2e | chaos | long) return 0 ;; *) return 1 ;; esac }
+has_tests() { case "$1" in unit | integration | differential | e2e | chaos | long) return 0 ;; *) return 1 ;; esac }
 
 # Sums the closing lines of cargo's test runner in a log: "PASSED FAILED".
 count() {
@@ -136,9 +138,9 @@ if [ "${1:-}" = --only ]; then
   "run_$2"
   exit
 fi
-[ $# -gt 0 ] || set -- format lint generated unit integration e2e chaos
+[ $# -gt 0 ] || set -- format lint generated unit integration differential e2e chaos
 for stage in "$@"; do
-  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint generated unit integration e2e chaos long)" >&2; exit 2; }
+  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint generated unit integration differential e2e chaos long)" >&2; exit 2; }
 done
 for stage in "$@"; do run_stage "$stage"; done
 

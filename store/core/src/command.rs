@@ -4,6 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
+use prost::encoding::encoded_len_varint;
 use quorate_api::etcdserverpb as pb;
 
 /// Version of the batch encoding below; the first byte of every normal entry that is not empty.
@@ -89,6 +90,16 @@ const KIND_FEATURE_LEVEL: u8 = 9;
 
 /// Bytes before a command's payload: id (24), auth revision (8), kind (1), user length (2), payload length (4).
 const HEAD_BYTES: usize = 39;
+
+/// The size of an encoded command as etcd counts it against its limit: the request in its raft message, whose header holds the
+/// request's id, which begins with the last 16 bits of the member's.
+pub fn counted_bytes(encoded: &[u8], member: u64) -> usize {
+    let request = encoded.len().saturating_sub(HEAD_BYTES);
+    let id = encoded_len_varint((member & 0xffff) << 48 | 1);
+    // Tag and length of the header, tag of the id; tag of the request.
+    let header = 2 + 1 + 1 + id;
+    header + 1 + encoded_len_varint(request as u64) + request
+}
 
 /// Collects commands into the data of one entry. Shape: `FORMAT`, then each command as head, user, payload; integers big-endian.
 #[derive(Debug)]

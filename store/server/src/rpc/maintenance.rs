@@ -37,7 +37,12 @@ fn errors(status: &crate::store::Status) -> Vec<String> {
     }
     errors.extend(status.alarms.iter().map(|alarm| {
         let kind = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
-        format!("memberID:{} alarm:{kind}", alarm.member_id)
+        // As Go prints a message: what is 0 is left out.
+        if alarm.member_id == 0 {
+            format!("alarm:{kind}")
+        } else {
+            format!("memberID:{} alarm:{kind}", alarm.member_id)
+        }
     }));
     errors
 }

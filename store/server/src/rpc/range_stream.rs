@@ -58,7 +58,9 @@ pub fn stream(
     request: pb::RangeRequest,
 ) -> impl Stream<Item = Result<pb::RangeStreamResponse, Status>> {
     let left = Some(request.limit).filter(|limit| *limit > 0);
-    let progress = Progress { store, reads, request, left, chunk_keys: FIRST_KEYS, first: None, done: false };
+    // A negative limit is none, and to etcd one message then.
+    let chunk_keys = if request.limit < 0 { i64::MAX } else { FIRST_KEYS };
+    let progress = Progress { store, reads, request, left, chunk_keys, first: None, done: false };
     futures::stream::try_unfold(progress, |mut progress| async move {
         if progress.done {
             return Ok(None);
@@ -106,12 +108,12 @@ impl Progress {
         self.request.key = next.freeze();
     }
 
-    /// Doubles or halves the chunk so that messages come near to the largest request.
+    /// Doubles or halves the chunk so that messages stay within half and twice the largest request.
     fn resize(&mut self, bytes: usize) {
         let target = self.store.limits().request_bytes_max;
-        if bytes > target {
+        if bytes > target * 2 {
             self.chunk_keys = (self.chunk_keys / 2).max(1);
-        } else if bytes * 2 <= target {
+        } else if bytes < target / 2 {
             self.chunk_keys = self.chunk_keys.saturating_mul(2);
         }
     }

@@ -1,0 +1,46 @@
+//! What is known of the state that both servers are in, while a sequence runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use crate::compare::View;
+use crate::session::Session;
+
+/// What is known of the state that both servers are in.
+pub struct Facts {
+    pub now: i64,
+    pub compacted: i64,
+    pub compactions: BTreeSet<i64>,
+    /// Revisions that must not be compacted at.
+    pub kept: BTreeSet<i64>,
+    pub hash_has_chosen: bool,
+    /// The TTL of each lease, in seconds.
+    pub ttls: BTreeMap<i64, i64>,
+    pub cluster: bool,
+    started: Instant,
+}
+
+impl Facts {
+    pub fn new(cluster: bool) -> Facts {
+        Facts {
+            now: 1,
+            compacted: 0,
+            compactions: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            hash_has_chosen: false,
+            ttls: BTreeMap::new(),
+            cluster,
+            started: Instant::now(),
+        }
+    }
+
+    pub fn view<'a>(&'a self, session: &'a Session) -> View<'a> {
+        View {
+            names: &session.names,
+            cluster: self.cluster,
+            elapsed: self.started.elapsed(),
+            hash_has_chosen: self.hash_has_chosen,
+            ttls: &self.ttls,
+        }
+    }
+}
