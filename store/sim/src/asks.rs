@@ -54,20 +54,20 @@ impl Cluster {
             return write(Request::Alarm(self.disarm()));
         }
         match self.chance.between(0, 100) {
-            0..26 => write(Request::Put(self.put())),
-            26..33 => write(Request::DeleteRange(self.delete())),
-            33..55 => self.ask_txn(),
-            55..58 => {
+            0..24 => write(Request::Put(self.put())),
+            24..30 => write(Request::DeleteRange(self.delete())),
+            30..50 => self.ask_txn(),
+            50..53 => {
                 let back = self.roll(60);
                 let revision = self.world.model.revision - back + 3;
                 write(Request::Compact(pb::CompactionRequest { revision, physical: false }))
             }
-            58..63 => {
+            53..60 => {
                 let (id, ttl) = (self.lease(), self.chance.between(TTL_SECONDS.start, TTL_SECONDS.end).cast_signed());
                 write(Request::LeaseGrant(pb::LeaseGrantRequest { id, ttl }))
             }
-            63..65 => write(Request::LeaseRevoke { id: self.lease(), expiry: None }),
-            65..73 => Asked::KeepAlive(self.lease()),
+            60..62 => write(Request::LeaseRevoke { id: self.lease(), expiry: None }),
+            62..73 => Asked::KeepAlive(self.lease()),
             73..76 => Asked::TimeToLive(self.lease()),
             76..88 => Asked::Linearizable(self.range()),
             _ => {

@@ -7,6 +7,7 @@ use quorate_core::log::MemberId;
 use quorate_core::mvcc::{self, State};
 use quorate_core::node::{Event, Payload, Proposal};
 
+use crate::checkers::history;
 use crate::cluster::{CALM_MICROS, Cluster, SETTLE_MICROS, What};
 use crate::host::{Host, Process};
 use crate::leases::is_question;
@@ -81,12 +82,11 @@ impl Cluster {
         (!members.is_empty()).then(|| self.chance.pick(&members))
     }
 
-    /// A member that keeps the times of leases, or believes so.
+    /// A member that keeps the times of leases, or believes so; the one of the oldest term, which may long be replaced.
     fn choose_leader(&mut self) -> Option<MemberId> {
-        let leads = |host: &&Host| host.process.as_ref().is_some_and(|process| process.lessor.leads());
-        let up = |host: &&Host| host.paused_until <= self.now && leads(host);
-        let members: Vec<MemberId> = self.hosts.values().filter(up).map(|host| host.id).collect();
-        (!members.is_empty()).then(|| self.chance.pick(&members))
+        let term = |host: &&Host| host.process.as_ref().and_then(|process| process.lessor.term());
+        let up = self.hosts.values().filter(|host| host.paused_until <= self.now && term(host).is_some());
+        up.min_by_key(term).map(|host| host.id)
     }
 
     /// Hands a request to a member; false when it refuses because it has not caught up with what it may have answered before.
@@ -171,6 +171,7 @@ impl Cluster {
     pub(crate) fn take_answer(&mut self, operation: u64, answer: Answer) {
         let Some(Operation { client, asked, floor, began }) = self.operations.remove(&operation) else { return };
         self.note(0, "operation {} answers revision {}", [operation, answer.revision.unsigned_abs(), 0]);
+        self.record(&asked, began, Some((self.now, answer.clone())));
         match asked {
             Asked::Write { id, .. } => self.world.acknowledged(id, answer, floor),
             Asked::Linearizable(_) => self.world.read(&answer, floor),
@@ -182,8 +183,36 @@ impl Cluster {
         self.at(at, What::Client { client });
     }
 
+    /// Keeps what the independent check of the clients' history looks at.
+    fn record(&mut self, asked: &Asked, began: u64, answered: Option<(u64, Answer)>) {
+        let asked = match asked {
+            Asked::Write { request, .. } => history::Asked::Write(request.clone()),
+            Asked::Linearizable(range) => history::Asked::Read(range.clone()),
+            Asked::Serializable(_) | Asked::KeepAlive(_) | Asked::TimeToLive(_) => return,
+        };
+        self.history.push(history::Call { asked, began, answered });
+    }
+
+    /// Whether some order of all requests explains all answers.
+    pub(crate) fn check_history(&mut self) {
+        let open: Vec<u64> = self.operations.keys().copied().collect();
+        for operation in open {
+            if let Some(Operation { asked, began, .. }) = self.operations.remove(&operation) {
+                self.record(&asked, began, None);
+            }
+        }
+        match history::judge(&self.history) {
+            history::Verdict::Explained => self.world.counts.add("histories of clients explained"),
+            history::Verdict::TooAmbiguous => self.note(0, "the history of the clients is too ambiguous", [0; 3]),
+            history::Verdict::Unexplained { revision } => self
+                .world
+                .violate(format!("no order of the clients' requests explains what they saw of revision {revision}")),
+        }
+    }
+
     pub(crate) fn time_out(&mut self, operation: u64) {
-        let Some(Operation { client, began, .. }) = self.operations.remove(&operation) else { return };
+        let Some(Operation { client, asked, began, .. }) = self.operations.remove(&operation) else { return };
+        self.record(&asked, began, None);
         self.note(0, "operation {} times out", [operation, 0, 0]);
         self.world.counts.add("operations timed out");
         if began >= self.options.fault_micros + SETTLE_MICROS {

@@ -6,6 +6,7 @@ use quorate_core::log::{MemberId, SnapshotMeta};
 use quorate_core::node::Event;
 
 use crate::chance::Chance;
+use crate::checkers::history::Call;
 use crate::clients::Operation;
 use crate::host::Host;
 use crate::model::Answer;
@@ -128,6 +129,8 @@ pub struct Cluster {
     pub(crate) next_id: MemberId,
     pub(crate) operations: BTreeMap<u64, Operation>,
     pub(crate) next_operation: u64,
+    /// What clients asked for and were answered.
+    pub(crate) history: Vec<Call>,
     pub(crate) observers: Vec<Observer>,
     /// Long before the end; what every watcher must have in the end.
     pub(crate) settled_revision: i64,
@@ -162,6 +165,7 @@ impl Cluster {
             next_id: founders.len() as u64 + 1,
             operations: BTreeMap::new(),
             next_operation: 0,
+            history: Vec::new(),
             observers: Observer::all(seed),
             settled_revision: 0,
             options,

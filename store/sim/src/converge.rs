@@ -25,6 +25,7 @@ impl Cluster {
             .flat_map(|process| process.machine.membership().members().map(|member| member.id))
             .collect();
         self.check_observers();
+        self.check_history();
         let last = self.world.last();
         for id in members {
             let process = self.hosts.get(&id).and_then(|host| host.process.as_ref());

@@ -44,7 +44,7 @@ pub const FAULTS: [&str; 37] = [
 ];
 
 /// Every check that a suite must have made.
-pub const CHECKS: [&str; 41] = [
+pub const CHECKS: [&str; 42] = [
     "committed entries compared",
     "executions told apart",
     "acknowledged writes checked",
@@ -60,6 +60,7 @@ pub const CHECKS: [&str; 41] = [
     "answers of all members compared",
     "leases, alarms and sizes compared",
     "transactions: nested",
+    "histories of clients explained",
     "watch: starts checked",
     "watch: rejections checked",
     "watch: messages with events compared",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use quorate_api::Error as ApiError;
 use quorate_core::apply::{LeaseChange, Machine, NoSpace};
 use quorate_core::command::{Command, CommandId, Expiry, Request, encode};
-use quorate_core::lease::{Due, Duty, Found, Leases, Question, Remaining, Step};
+use quorate_core::lease::{Due, Duty, Found, Leases, Listed, Question, Remaining, Step};
 use quorate_core::node::{Event, Payload, Proposal, Status};
 
 use crate::chance::Chance;
@@ -57,6 +57,7 @@ pub struct Lessor {
     /// Proposed in the term, with the time to try again.
     proposed: Vec<(u64, Due, u64)>,
     pub no_space: NoSpace,
+    chance: Chance,
 }
 
 impl Lessor {
@@ -72,6 +73,7 @@ impl Lessor {
             round: None,
             proposed: Vec::new(),
             no_space: NoSpace::default(),
+            chance,
         };
         lessor.reset(machine, now);
         lessor
@@ -92,9 +94,9 @@ impl Lessor {
         self.base_ms + (now - self.started) * self.rate_percent / 100_000
     }
 
-    /// Whether this member keeps the times, or believes so.
-    pub fn leads(&self) -> bool {
-        self.leases.term().is_some()
+    /// The term in which this member keeps the times, or believes so.
+    pub fn term(&self) -> Option<u64> {
+        self.leases.term()
     }
 
     fn resume(&mut self, lease: i64) -> bool {
@@ -275,16 +277,16 @@ impl Cluster {
     /// The leader looks for leases whose time is over, as the server's expiry task does.
     pub(crate) fn look_for_expired(&mut self, host: &mut Host) {
         let now = self.now;
-        let early = if self.options.bug == Some(Bug::ExpireEarly) { 1_500 } else { 0 };
+        let early = self.options.bug == Some(Bug::ExpireEarly);
         let Some(process) = &mut host.process else { return };
         let lessor = &mut process.lessor;
-        if !lessor.leads() {
+        if lessor.term().is_none() {
             return;
         }
         let again: Vec<(u64, Due)> = lessor.take_again(now);
         if lessor.round.is_none() {
-            let now_ms = lessor.now_ms(now) + early;
-            let due = lessor.leases.due(now_ms, DUE_MAX);
+            let now_ms = lessor.now_ms(now);
+            let due = if early { lessor.soon(now_ms) } else { lessor.leases.due(now_ms, DUE_MAX) };
             if !due.is_empty() {
                 let token = confirm(process);
                 process.lessor.round = Some((token, due));
@@ -298,15 +300,16 @@ impl Cluster {
 
     /// A confirmation up to `token`: expiries that wait for it are proposed.
     pub(crate) fn confirmed_expiries(&mut self, host: &mut Host, token: u64, term: Option<u64>) {
-        let early = if self.options.bug == Some(Bug::ExpireEarly) { 1_500 } else { 0 };
+        let early = self.options.bug == Some(Bug::ExpireEarly);
         let Some(process) = &mut host.process else { return };
         let lessor = &mut process.lessor;
         if lessor.round.as_ref().is_none_or(|(waiting, _)| *waiting > token) {
             return;
         }
         let (Some((_, due)), Some(term)) = (lessor.round.take(), term) else { return };
-        let now_ms = lessor.now_ms(self.now) + early;
-        for due in lessor.leases.begin_expiry(now_ms, term, due) {
+        let now_ms = lessor.now_ms(self.now);
+        let begun = if early { due } else { lessor.leases.begin_expiry(now_ms, term, due) };
+        for due in begun {
             self.propose_expiry(host, term, due);
         }
     }
@@ -340,13 +343,21 @@ impl Lessor {
         dropped
     }
 
-    /// Expiries without an outcome whose time to be proposed again has come.
+    /// The planted bug: leases that have more than a second left.
+    fn soon(&self, now_ms: u64) -> Vec<Due> {
+        let over = |lease: &Listed| lease.expires_ms <= now_ms + 1_500;
+        let due = |lease: Listed| Due { id: lease.id, grant_index: lease.grant_index };
+        self.leases.list().into_iter().filter(over).map(due).collect()
+    }
+
+    /// Expiries without an outcome whose time to be proposed again has come; and now and then one that had its outcome, because
+    /// the answer to a proposal may be lost.
     fn take_again(&mut self, now: u64) -> Vec<(u64, Due)> {
-        let leases = &self.leases;
-        self.proposed.retain(|(term, due, _)| leases.awaits_outcome(*term, *due));
-        let (again, waiting): (Vec<_>, Vec<_>) = self.proposed.drain(..).partition(|(_, _, at)| *at <= now);
+        let (ready, waiting): (Vec<_>, Vec<_>) = self.proposed.drain(..).partition(|(_, _, at)| *at <= now);
         self.proposed = waiting;
-        again.into_iter().map(|(term, due, _)| (term, due)).collect()
+        let (leases, chance) = (&self.leases, &mut self.chance);
+        let again = ready.into_iter().filter(|(term, due, _)| leases.awaits_outcome(*term, *due) || chance.percent(30));
+        again.map(|(term, due, _)| (term, due)).collect()
     }
 }
 

@@ -266,7 +266,8 @@ impl Cluster {
         let asked = observer.asked.pop_front().ok_or("a watcher is created unasked")?;
         let Asked { request, judge, floor, taken } = asked;
         let id = response.watch_id;
-        if taken && observer.watchers.contains_key(&request.watch_id) {
+        let named = &request.watch_id;
+        if taken && (observer.watchers.contains_key(named) || observer.canceling.contains_key(named)) {
             self.world.counts.add("watch: rejections checked");
             let rejected = response.canceled && id == -1;
             return if rejected { Ok(()) } else { Err(format!("watcher {id} is created under an id that is taken")) };

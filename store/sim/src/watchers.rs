@@ -27,6 +27,8 @@ const FRAGMENT_BYTES: usize = 200;
 pub struct Served {
     session: Session,
     wanted: Wanted,
+    /// Something is wanted, and not yet delivered.
+    woken: bool,
     queue: Queue,
     pub requests: VecDeque<pb::WatchRequest>,
     next: Next,
@@ -127,6 +129,7 @@ impl Hub {
         let served = Served {
             session: Session::new(self.dispatched),
             wanted: Wanted::default(),
+            woken: false,
             queue: Queue::default(),
             requests: VecDeque::new(),
             next: Next::default(),
@@ -170,9 +173,11 @@ impl Hub {
             Woken::Stream(place) => {
                 let served = streams.get_mut(&place).expect("a range is watched by a stream that exists");
                 served.wanted.add(first, last);
+                served.woken = true;
             }
             Woken::Everyone => streams.values_mut().for_each(|served| {
                 served.wanted.add(first, last);
+                served.woken = true;
             }),
         });
         self.dispatched = self.dispatched.max(through.unwrap_or(0));
@@ -215,7 +220,7 @@ impl Hub {
         if rolls[1] && served.queue.has_room() {
             let (messages, next) = served.session.deliver(&at, at.dispatched, served.wanted.take())?;
             made.extend(messages);
-            served.next = next;
+            (served.next, served.woken) = (next, false);
         }
         if rolls[2] && served.next.read_log {
             served.next.read_log = false;
@@ -229,7 +234,8 @@ impl Hub {
 
     fn has_work(&self) -> bool {
         let busy = |served: &Served| {
-            served.next.more
+            served.woken
+                || served.next.more
                 || served.next.read_log
                 || !served.queue.is_empty()
                 || !served.requests.is_empty()

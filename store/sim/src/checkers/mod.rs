@@ -2,5 +2,6 @@
 //! the model, nothing of the core.
 
 pub mod alarms;
+pub mod history;
 pub mod leases;
 pub mod watches;

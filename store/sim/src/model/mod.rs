@@ -60,6 +60,8 @@ pub struct Model {
     keys: BTreeMap<Bytes, Vec<Version>>,
     changes: BTreeMap<i64, Vec<Change>>,
     bytes: u64,
+    /// Leases are not known here: each one that is named exists.
+    trusts_leases: bool,
 }
 
 impl Model {
@@ -72,7 +74,19 @@ impl Model {
             keys: BTreeMap::new(),
             changes: BTreeMap::new(),
             bytes: 0,
+            trusts_leases: false,
         }
+    }
+
+    /// A model that knows only what lives at `revision`, and takes every lease for one that exists.
+    pub fn of(revision: i64, live: &[KeyValue]) -> Model {
+        let mut model = Model { revision, ..Model::new() };
+        for kv in live {
+            let version = Version { revision: kv.mod_revision, kv: Some(kv.clone()), freed: false };
+            model.keys.insert(kv.key.clone(), vec![version]);
+        }
+        model.trusts_leases = true;
+        model
     }
 
     /// The changes of revisions from `from` on, ascending.
@@ -140,7 +154,7 @@ impl Model {
     }
 
     fn may_put(&self, put: &pb::PutRequest, deleted: &[(Bytes, Bytes)]) -> Result<(), ApiError> {
-        if put.lease != 0 && !self.leases.contains_key(&put.lease) {
+        if put.lease != 0 && !self.trusts_leases && !self.leases.contains_key(&put.lease) {
             return Err(ApiError::LeaseNotFound);
         }
         let gone = deleted.iter().any(|(key, end)| within(&put.key, key, end));
@@ -192,7 +206,9 @@ impl Model {
                 if expiry.is_some_and(|expiry| !self.expires(*id, expiry, term)) {
                     return Ok(None);
                 }
-                self.leases.remove(id).ok_or(ApiError::LeaseNotFound)?;
+                if self.leases.remove(id).is_none() && !self.trusts_leases {
+                    return Err(ApiError::LeaseNotFound);
+                }
                 let keys = self.attached(*id);
                 keys.into_iter().for_each(|key| self.write(key, None));
                 Answer::default()
@@ -234,8 +250,9 @@ impl Model {
         for (key, versions) in &mut self.keys {
             let newest = versions.iter().rposition(|version| version.revision <= revision);
             for (at, version) in versions.iter_mut().enumerate().filter(|(_, version)| !version.freed) {
-                let superseded = newest.is_some_and(|newest| at < newest);
-                let dead = Some(at) == newest && version.kv.is_none() && version.revision < revision;
+                let superseded = version.kv.is_some() && newest.is_some_and(|newest| at < newest);
+                // A tombstone at the watermark stays, even below a put of the same transaction.
+                let dead = version.kv.is_none() && version.revision < revision;
                 if superseded || dead {
                     version.freed = true;
                     self.bytes -= row_bytes(key, version.kv.as_ref());
