@@ -43,6 +43,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Longest note of an event; the API server takes 1024 bytes.
 const NOTE_CHARS_MAX: usize = 1_000;
+/// Longest action of an event.
+const ACTION_CHARS_MAX: usize = 128;
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +292,7 @@ async fn announce(shared: &Shared, object: &QuorateCluster, step: &Step) {
     });
     if !known {
         tracing::warn!(cluster = %name_of(object), reason = stall.reason, message = stall.message, "stalled");
-        let told = Told { warning: true, reason: stall.reason, note: stall.message.clone() };
+        let told = Told { warning: true, reason: stall.reason, subject: String::new(), note: stall.message.clone() };
         publish(shared, object, &told, "Plan").await;
     }
 }
@@ -300,7 +302,7 @@ async fn publish(shared: &Shared, object: &QuorateCluster, told: &Told, action: 
         type_: if told.warning { EventType::Warning } else { EventType::Normal },
         reason: told.reason.to_owned(),
         note: Some(told.note.chars().take(NOTE_CHARS_MAX).collect()),
-        action: action.to_owned(),
+        action: format!("{action}:{}", told.subject).trim_end_matches(':').chars().take(ACTION_CHARS_MAX).collect(),
         secondary: None,
     };
     if let Err(error) = shared.recorder.publish(&event, &object.object_ref(&())).await {

@@ -39,7 +39,7 @@ pub enum Access {
 /// Why a member gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("connecting failed: {}", chain(.0))]
+    #[error("no connection: {}", chain(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("{}: {}", .0.code(), .0.message())]
     Refused(#[from] Status),
@@ -61,14 +61,20 @@ impl Error {
     }
 }
 
+/// An error with its causes; what a layer repeats of the one above it is said once.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut parts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        match parts.last_mut() {
+            Some(last) if said.starts_with(last.as_str()) => *last = said,
+            Some(last) if last.ends_with(&said) => {}
+            _ => parts.push(said),
+        }
         source = cause.source();
     }
-    text
+    parts.join(": ")
 }
 
 #[derive(Clone)]
@@ -324,5 +330,23 @@ fn to_member(member: &ConfiguredMember) -> proto::Member {
         client_urls: member.client_urls.clone(),
         learner: member.learner,
         disk_id: member.disk_id.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn causes_are_named_and_none_is_named_twice() {
+        let layers = ["transport error", "tcp connect error", "tcp connect error: too late", "too late", "why"];
+        let chain = layers.into_iter().rev().fold(None, |source, text| Some(Box::new(Layer { text, source })));
+        let said = super::chain(&*chain.unwrap());
+        assert_eq!(said, "transport error: tcp connect error: too late: why");
     }
 }

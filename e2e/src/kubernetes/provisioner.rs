@@ -12,14 +12,14 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{Action, Controller, Error as ControllerError};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::error::{Result, kube as kube_error};
+use super::error::{Error, Result, kube as kube_error};
 use super::layout::{Layout, NODES_MAX, node_name};
 use super::volume::{self, Volume};
 
@@ -48,12 +48,18 @@ impl Provisioner {
             |_, _, _| Action::requeue(RETRY),
             context,
         );
-        let report = |error: &dyn std::fmt::Display| eprintln!("provisioner: {error}; trying again");
         Self(tokio::spawn(async move {
-            let claims = claims.for_each(|done| async move { done.err().iter().for_each(|error| report(error)) });
-            let volumes = volumes.for_each(|done| async move { done.err().iter().for_each(|error| report(error)) });
+            let claims = claims.for_each(|done| async move { done.err().iter().for_each(report) });
+            let volumes = volumes.for_each(|done| async move { done.err().iter().for_each(report) });
             tokio::join!(claims, volumes);
         }))
+    }
+}
+
+fn report(error: &ControllerError<Error, watcher::Error>) {
+    // An object that went before its turn came needs nothing.
+    if !matches!(error, ControllerError::ObjectNotFound(_)) {
+        eprintln!("provisioner: {error}; trying again");
     }
 }
 

@@ -1,5 +1,7 @@
 //! One put after the other, with a note of every failure and of every change of the term.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -11,7 +13,15 @@ use crate::world::Session;
 /// A load that runs until it is stopped.
 pub struct Load {
     stop: oneshot::Sender<()>,
+    seen: Arc<Seen>,
     task: JoinHandle<Record>,
+}
+
+/// Counters of a load that runs.
+#[derive(Default)]
+struct Seen {
+    successes: AtomicU32,
+    terms: AtomicU32,
 }
 
 /// What happened.
@@ -27,7 +37,18 @@ pub struct Record {
 impl Load {
     pub fn start(session: Session) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: tokio::spawn(run(session, stopped)) }
+        let seen = Arc::new(Seen::default());
+        Self { stop, seen: seen.clone(), task: tokio::spawn(run(session, stopped, seen)) }
+    }
+
+    /// Puts that succeeded so far.
+    pub fn successes(&self) -> u32 {
+        self.seen.successes.load(Ordering::Relaxed)
+    }
+
+    /// Terms in which puts succeeded so far.
+    pub fn terms(&self) -> u32 {
+        self.seen.terms.load(Ordering::Relaxed)
     }
 
     pub async fn stop(self) -> Record {
@@ -36,15 +57,17 @@ impl Load {
     }
 }
 
-async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>) -> Record {
+async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>, seen: Arc<Seen>) -> Record {
     let mut record = Record::default();
     while stopped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty) {
         let started = Instant::now();
         record.puts += 1;
         match session.put(&format!("load/{}", record.puts), "x").await {
             Ok(term) => {
+                seen.successes.fetch_add(1, Ordering::Relaxed);
                 if record.terms.last().is_none_or(|(_, last)| *last != term) {
                     record.terms.push((Instant::now(), term));
+                    seen.terms.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(error) => {
@@ -58,6 +81,11 @@ async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>) -> Record
 }
 
 impl Record {
+    /// Puts that failed.
+    pub fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
     /// No request fails but those that run within one election timeout of a change of the leader.
     pub fn check(&self, election: Duration) -> Result<(), Error> {
         let changes: Vec<Instant> = self.terms.iter().skip(1).map(|(at, _)| *at).collect();

@@ -1,13 +1,18 @@
-//! The life of a `QuorateCluster` on a real Kubernetes with real members: what the API server refuses, founding,
-//! growing and shrinking under load, healing, a lost volume, an operator that dies at any request or is away, retained
-//! disks, deletion.
+//! The life of a `QuorateCluster` on a real Kubernetes of three nodes with real members: what the API server refuses,
+//! founding, growing and shrinking under load, healing, a lost node, a lost volume, live changes, certificates that end, an
+//! operator that dies at any request, that has a rival or is away, retained disks, deletion.
 //!
 //! The scenarios build on each other: one cluster `main` lives through most of them.
 
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashing;
+mod lease;
 mod load;
+mod nodes;
+mod schema;
+mod tuning;
 mod world;
 
 use std::process::ExitCode;
@@ -39,16 +44,26 @@ async fn scenarios() -> ExitCode {
     let mut slot = None;
     runner.run("the_operator_starts_with_its_own_rights", start(&mut slot).boxed_local()).await;
     let Some(world) = slot else { return runner.finish() };
-    runner.run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", refusals(&world).boxed_local()).await;
+    runner
+        .run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", schema::refusals(&world).boxed_local())
+        .await;
     runner.run("one_member_is_founded_and_serves", founding(&world).boxed_local()).await;
     runner.run("one_grows_to_three_under_load", growing(&world).boxed_local()).await;
+    runner.run("members_are_spread_over_the_nodes", nodes::spread(&world).boxed_local()).await;
+    let mut ends = None;
+    runner.run("leaves_near_their_end_are_renewed", certificates::renewed(&world, &mut ends).boxed_local()).await;
+    runner.run("timers_change_while_members_run", tuning::timers(&world).boxed_local()).await;
+    runner.run("limits_change_while_members_run", tuning::limits(&world).boxed_local()).await;
     runner.run("a_deleted_leader_comes_back_on_its_disk", deleted_pod(&world).boxed_local()).await;
     runner.run("a_killed_process_is_restarted_by_the_kubelet", killed_process(&world).boxed_local()).await;
+    runner.run("a_node_without_power_is_waited_for", nodes::killed_node(&world).boxed_local()).await;
+    runner.run("a_node_without_network_is_waited_for", nodes::partitioned_node(&world).boxed_local()).await;
+    runner.run("new_connections_work_after_the_old_leaves", certificates::outlived(&world, ends).boxed_local()).await;
     runner.run("a_lost_volume_is_replaced_under_a_new_id", lost_volume(&world).boxed_local()).await;
     runner.run("all_pods_come_back_while_the_operator_is_away", operator_away(&world).boxed_local()).await;
+    runner.run("of_two_operators_only_the_one_with_the_lease_acts", lease::rivals(&world).boxed_local()).await;
     runner.run("three_shrink_to_one_under_load", shrinking(&world).boxed_local()).await;
     runner.run("an_operator_that_dies_at_any_request_goes_on_where_it_was", dying_operator(&world).boxed_local()).await;
-    runner.run("limits_reach_running_members", limits(&world).boxed_local()).await;
     runner.run("a_retained_disk_of_a_removed_member_is_set_aside", set_aside(&world).boxed_local()).await;
     runner.run("a_cluster_without_tls_needs_consent_and_then_serves", without_tls(&world).boxed_local()).await;
     runner.run("retained_disks_wait_for_adoption", adoption(&world).boxed_local()).await;
@@ -59,24 +74,6 @@ async fn scenarios() -> ExitCode {
 
 async fn start(slot: &mut Option<World>) -> Outcome {
     *slot = Some(World::start().await?);
-    Ok(())
-}
-
-/// The table of `operator/tests/cel.rs` runs in kube's own CEL; here are those that a user meets first, on the real one.
-async fn refusals(world: &World) -> Outcome {
-    for (name, patch, expected) in [
-        ("even", json!({"spec": {"replicas": 2}}), "replicas must be 1, 3, 5 or 7"),
-        ("out of range", json!({"spec": {"replicas": 9}}), "replicas must be 1, 3, 5 or 7"),
-        ("size", json!({"spec": {"storage": {"size": "10 GB"}}}), "storage.size must be a positive quantity"),
-        ("quota", json!({"spec": {"limits": {"quotaBytes": "lots"}}}), "quantity from 16Mi to 100Gi"),
-        ("cpu", json!({"spec": {"pods": {"resources": {"requests": {"cpu": "much"}}}}}), "must hold quantities"),
-        ("timers", json!({"spec": {"raft": {"profile": "Custom"}}}), "profile Custom needs"),
-        ("version", json!({"spec": {"version": "latest"}}), "semantic version"),
-        ("name", json!({"metadata": {"name": "a".repeat(41)}}), "at most 40 characters"),
-    ] {
-        let error = world.create("refused", 1, patch).await.expect_err(name).to_string();
-        assert!(error.contains(expected), "{name}: {error}");
-    }
     Ok(())
 }
 
@@ -200,19 +197,6 @@ async fn dying_operator(world: &World) -> Outcome {
     assert_eq!(world.session("main", 2).await?.get("first").await?.as_deref(), Some("1"));
     world.run_operators(1).await?;
     world.await_ready("main", 3).await
-}
-
-async fn limits(world: &World) -> Outcome {
-    let uids = world.pod_uids("main").await?;
-    world.patch("main", json!({"spec": {"limits": {"maxRequestBytes": 65_536}}})).await?;
-    let large = "x".repeat(200_000);
-    for ordinal in 0..3 {
-        let mut session = world.session("main", ordinal).await?;
-        world.await_until("a refused large request", async || Ok(session.put("large", &large).await.is_err())).await?;
-    }
-    world.await_ready("main", 3).await?;
-    assert_eq!(world.pod_uids("main").await?, uids, "without a restart");
-    Ok(())
 }
 
 async fn set_aside(world: &World) -> Outcome {

@@ -1,14 +1,14 @@
 //! A Kubernetes with the operator in it, and what the scenarios do with clusters and members.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
@@ -42,10 +42,10 @@ impl World {
     /// Images, Kubernetes, definitions, operator.
     pub async fn start() -> Result<Self, Error> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        run(Command::new(sources.join("scripts/image.sh")).args(["--profile", "dev"]))?;
-        let cluster = cluster("operator-lifecycle").start().await?;
+        let images = images(&sources)?;
+        let cluster = cluster("operator-lifecycle").nodes(3).start().await?;
         for image in ["quorate", "quorate-operator"] {
-            cluster.import_image(&cache_folder().join("images").join(format!("{image}.tar")))?;
+            cluster.import_image(&images.join(format!("{image}.tar")))?;
         }
         let read = |file: &str| std::fs::read_to_string(sources.join(file));
         let client = cluster.client();
@@ -67,8 +67,21 @@ impl World {
         Api::default_namespaced(self.client.clone())
     }
 
-    fn clusters(&self) -> Api<QuorateCluster> {
+    pub fn clusters(&self) -> Api<QuorateCluster> {
         Api::default_namespaced(self.client.clone())
+    }
+
+    /// The same without a type, for objects that the API server shall refuse.
+    pub fn dynamic(&self) -> Api<DynamicObject> {
+        Api::default_namespaced_with(self.client.clone(), &ApiResource::erase::<QuorateCluster>(&()))
+    }
+
+    /// Name of the node that the operator runs on.
+    pub async fn operator_node(&self) -> Result<String, Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "quorate-system");
+        let pods = pods.list(&ListParams::default()).await?;
+        let node = pods.iter().find_map(|pod| pod.spec.as_ref()?.node_name.clone());
+        node.ok_or_else(|| "no operator runs on a node".into())
     }
 
     /// Runs so many operators and waits until it is so.
@@ -86,7 +99,7 @@ impl World {
     pub async fn create(&self, name: &str, replicas: u32, patch: Value) -> Result<(), Error> {
         let mut object = json!({
             "apiVersion": "quorate.io/v1alpha1", "kind": "QuorateCluster", "metadata": {"name": name},
-            "spec": {"replicas": replicas, "version": env!("CARGO_PKG_VERSION"), "storage": {"size": "64Mi"}},
+            "spec": {"replicas": replicas, "version": env!("CARGO_PKG_VERSION"), "storage": {"size": "512Mi"}},
         });
         merge(&mut object, patch);
         let object: QuorateCluster = serde_json::from_value(object)?;
@@ -179,6 +192,26 @@ impl World {
         Ok(containers.iter().map(|container| container.restart_count).sum())
     }
 
+    /// Restarts of all members' containers.
+    pub async fn all_restarts(&self, name: &str) -> Result<Vec<i32>, Error> {
+        let mut restarts = Vec::new();
+        for pod in self.pods_of(name).await? {
+            restarts.push(self.restarts(&pod.name_any()).await?);
+        }
+        Ok(restarts)
+    }
+
+    pub async fn pod_address(&self, pod: &str) -> Result<IpAddr, Error> {
+        let address = self.pods().get(pod).await?.status.and_then(|status| status.pod_ip);
+        Ok(address.ok_or_else(|| format!("{pod} has no address"))?.parse()?)
+    }
+
+    /// Pods that the StatefulSet shall have.
+    pub async fn statefulset_replicas(&self, name: &str) -> Result<Option<i32>, Error> {
+        let sets: Api<StatefulSet> = Api::default_namespaced(self.client.clone());
+        Ok(sets.get(name).await?.spec.and_then(|spec| spec.replicas))
+    }
+
     /// `kill -9` of a pod's server, found by its name among this Kubernetes' own processes.
     pub fn kill_server(&self, pod: &str) -> Result<(), Error> {
         let flag = format!("--name={pod}");
@@ -193,9 +226,8 @@ impl World {
 
     /// Connects to a member as a user would: with the Secret `NAME-client-tls`, or plainly where there is none.
     pub async fn session(&self, name: &str, ordinal: u32) -> Result<Session, Error> {
-        let pod = self.pods().get(&format!("{name}-{ordinal}")).await?;
-        let address = pod.status.and_then(|status| status.pod_ip).ok_or("the pod has no address")?;
-        let relay = self.cluster.forward(SocketAddr::new(address.parse()?, 2379), 0).await?;
+        let address = self.pod_address(&format!("{name}-{ordinal}")).await?;
+        let relay = self.cluster.forward(SocketAddr::new(address, 2379), 0).await?;
         let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
         let Some(secret) = secrets.get_opt(&format!("{name}-client-tls")).await? else {
             let endpoint = Endpoint::from_shared(format!("http://{}", relay.local()))?;
@@ -219,23 +251,26 @@ impl World {
         let target =
             status.members.iter().find(|member| member.name == pod).and_then(|member| member.member_id.clone());
         let target_id = u64::from_str_radix(&target.ok_or("no such member")?, 16)?;
-        for ordinal in 0..u32::try_from(status.members.len())? {
-            let session = self.session(name, ordinal).await?;
-            let moved =
-                MaintenanceClient::new(session.channel.clone()).move_leader(MoveLeaderRequest { target_id }).await;
-            // Only the leader can.
-            match moved {
-                Err(status) if status.message() == "etcdserver: not leader" => {}
-                moved => {
-                    moved?;
-                    break;
-                }
-            }
-        }
+        // Status may be older than the last change of the leader, so all are asked until one is it.
+        self.await_until("a leader that hands over", async || self.hand_over(name, target_id).await).await?;
         self.await_until("the new leader in status", async || {
             Ok(self.status(name).await?.leader.as_deref() == Some(pod))
         })
         .await
+    }
+
+    /// Asks every member to hand over; only the leader can. Returns whether one did.
+    async fn hand_over(&self, name: &str, target_id: u64) -> Result<bool, Error> {
+        for pod in self.ready_pods(name).await? {
+            let ordinal = pod.name_any().rsplit('-').next().unwrap_or_default().parse()?;
+            let session = self.session(name, ordinal).await?;
+            match MaintenanceClient::new(session.channel.clone()).move_leader(MoveLeaderRequest { target_id }).await {
+                Ok(_) => return Ok(true),
+                Err(status) if status.message() == "etcdserver: not leader" => {}
+                Err(status) => return Err(status.into()),
+            }
+        }
+        Ok(false)
     }
 
     /// Looks again and again until it is so.
@@ -266,6 +301,15 @@ impl Session {
         let answer = KvClient::new(self.channel.clone()).range(request).await?.into_inner();
         answer.kvs.first().map(|kv| Ok(String::from_utf8(kv.value.to_vec())?)).transpose()
     }
+}
+
+/// Folder with the images of this source, built unless `QUORATE_E2E_IMAGES` names one that holds them.
+fn images(sources: &Path) -> Result<PathBuf, Error> {
+    if let Some(folder) = std::env::var_os("QUORATE_E2E_IMAGES") {
+        return Ok(folder.into());
+    }
+    run(Command::new(sources.join("scripts/image.sh")).args(["--profile", "dev"]))?;
+    Ok(cache_folder().join("images"))
 }
 
 fn is_ready(pod: &Pod) -> bool {

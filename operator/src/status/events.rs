@@ -13,11 +13,13 @@ use super::type_;
 pub struct Told {
     pub warning: bool,
     pub reason: &'static str,
+    /// What it is about, in short: events that differ in nothing but their notes are counted and not shown.
+    pub subject: String,
     pub note: String,
 }
 
-fn told(reason: &'static str, note: String) -> Option<Told> {
-    Some(Told { warning: false, reason, note })
+fn told(reason: &'static str, subject: impl Into<String>, note: String) -> Option<Told> {
+    Some(Told { warning: false, reason, subject: subject.into(), note })
 }
 
 /// What is said of an action that was performed; `None` of those that only prepare others.
@@ -30,70 +32,72 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
         | Action::WriteLatch { .. }
         | Action::MarkVolume { .. } => None,
         Action::CreateLatch(latch) => {
-            told("Founding", format!("cluster {} is being founded on the disk of {}", latch.cluster_id, desired.pod(0)))
+            let (id, founder) = (latch.cluster_id, desired.pod(0));
+            told("Founding", id, format!("cluster {id} is being founded on the disk of {founder}"))
         }
-        Action::Found { ordinal, cluster_id, .. } => {
-            told("Founded", format!("{} founded cluster {cluster_id}", pod(ordinal)))
+        Action::Found { ordinal, cluster_id: id, .. } => {
+            told("Founded", *id, format!("{} founded cluster {id}", pod(ordinal)))
         }
         Action::Admit { ordinal, .. } => {
-            told("MemberAdmitted", format!("{} was let in and receives the data", pod(ordinal)))
+            told("MemberAdmitted", pod(ordinal), format!("{} was let in and receives the data", pod(ordinal)))
         }
         Action::Adopt { ordinal, cluster_id } => {
-            told("DiskAdopted", format!("{} goes on with its disk of cluster {cluster_id}", pod(ordinal)))
+            let note = format!("{} goes on with its disk of cluster {cluster_id}", pod(ordinal));
+            told("DiskAdopted", pod(ordinal), note)
         }
-        Action::SetAside { ordinal } => told(
-            "DiskSetAside",
-            format!(
-                "the data of an earlier, removed member on {}'s volume was renamed and is kept there",
-                pod(ordinal)
-            ),
-        ),
+        Action::SetAside { ordinal } => {
+            let pod = pod(ordinal);
+            let note =
+                format!("what an earlier, removed member left on the volume of {pod} was renamed and is kept there");
+            told("DiskSetAside", pod, note)
+        }
         Action::ChangeMembership { change, .. } => of_change(desired, latch.latch(), change, why),
         Action::HandOver { to } => {
             let successor = name_of(desired, latch.latch(), *to);
-            told("LeadershipMoved", format!("{successor} was asked to lead: {why}"))
+            told("LeadershipMoved", *to, format!("{successor} was asked to lead: {why}"))
         }
-        Action::SetTimers { ordinal, timers, .. } => told(
-            "TimersChanged",
-            format!(
-                "{} now has a heartbeat of {} ms and an election timeout of {} ms",
-                pod(ordinal),
-                timers.heartbeat_milliseconds,
-                timers.election_milliseconds
-            ),
-        ),
-        Action::SetLimits { ordinal, limits, .. } => told(
-            "LimitsChanged",
-            format!(
-                "{} now takes {} bytes of data, {} bytes a request and {} operations a transaction",
-                pod(ordinal),
-                limits.quota_bytes,
-                limits.request_bytes_max,
-                limits.txn_ops_max
-            ),
-        ),
-        Action::DeletePod { ordinal, .. } => told("PodDeleted", format!("{} was deleted: {why}", pod(ordinal))),
+        Action::SetTimers { ordinal, timers, .. } => {
+            let (pod, beat, election) = (pod(ordinal), timers.heartbeat_milliseconds, timers.election_milliseconds);
+            let note = format!("{pod} now has a heartbeat of {beat} ms and an election timeout of {election} ms");
+            told("TimersChanged", format!("{pod}:{beat}/{election}"), note)
+        }
+        Action::SetLimits { ordinal, limits, .. } => {
+            let pod = pod(ordinal);
+            let (quota, request, operations) = (limits.quota_bytes, limits.request_bytes_max, limits.txn_ops_max);
+            let note = format!(
+                "{pod} now takes {quota} bytes of data, {request} bytes a request and {operations} operations a transaction"
+            );
+            told("LimitsChanged", format!("{pod}:{quota}/{request}/{operations}"), note)
+        }
+        Action::DeletePod { ordinal, .. } => {
+            told("PodDeleted", pod(ordinal), format!("{} was deleted: {why}", pod(ordinal)))
+        }
         Action::DeleteVolume { ordinal, .. } => {
-            told("VolumeDeleted", format!("volume claim {} was deleted: {why}", desired.volume(*ordinal)))
+            let volume = desired.volume(*ordinal);
+            let note = format!("volume claim {volume} was deleted: {why}");
+            told("VolumeDeleted", volume, note)
         }
-        Action::DeleteStatefulSet { .. } => told("StatefulSetDeleted", format!("the pods end: {why}")),
+        Action::DeleteStatefulSet { .. } => told("StatefulSetDeleted", "", format!("the pods end: {why}")),
         Action::DeleteLatch { .. } => {
-            told("RecordDeleted", format!("ConfigMap {} was deleted: {why}", desired.latch_name()))
+            told("RecordDeleted", "", format!("ConfigMap {} was deleted: {why}", desired.latch_name()))
         }
-        Action::DeleteAuthority { name, .. } => told("AuthorityDeleted", format!("Secret {name} was deleted: {why}")),
+        Action::DeleteAuthority { name, .. } => {
+            told("AuthorityDeleted", name, format!("Secret {name} was deleted: {why}"))
+        }
     }
 }
 
 fn of_change(desired: &Desired, latch: Option<&Latch>, change: &MembershipChange, why: &str) -> Option<Told> {
     match change {
         MembershipChange::AddLearner(member) => {
-            told("LearnerAdded", format!("{} was added without a vote as member {}", member.name, member.id))
+            let note = format!("{} was added without a vote as member {}", member.name, member.id);
+            told("LearnerAdded", member.id, note)
         }
         MembershipChange::Promote(id) => {
-            told("MemberPromoted", format!("{} votes now: {why}", name_of(desired, latch, *id)))
+            told("MemberPromoted", *id, format!("{} votes now: {why}", name_of(desired, latch, *id)))
         }
         MembershipChange::Remove(id) => {
-            told("MemberRemoved", format!("{} left the cluster: {why}", name_of(desired, latch, *id)))
+            told("MemberRemoved", *id, format!("{} left the cluster: {why}", name_of(desired, latch, *id)))
         }
     }
 }
@@ -130,7 +134,8 @@ pub fn of_turns(before: Option<&QuorateClusterStatus>, now: &QuorateClusterStatu
         let reason = if kind == type_::STORAGE_HEALTHY { "StorageUnhealthy" } else { kind };
         // Nothing was ready and nothing was degraded before there was a cluster.
         let is_new = status == wanted && was.as_deref() != Some(wanted) && (was.is_some() || !warning);
-        is_new.then_some(Told { warning, reason, note: message })
+        let subject = format!("{}of{}", now.quorum.as_ref().map_or(0, |quorum| quorum.healthy), now.voters);
+        is_new.then_some(Told { warning, reason, subject, note: message })
     });
     turned.collect()
 }
