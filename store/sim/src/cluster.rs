@@ -94,6 +94,10 @@ pub(crate) enum What {
     Heal {
         number: u64,
     },
+    /// The disk has room again.
+    DiskBack {
+        id: MemberId,
+    },
     Administer,
     Calm,
 }
@@ -261,7 +265,7 @@ impl Cluster {
             | What::Streams { id, boot }
             | What::SnapshotSent { id, boot, .. } => Some((*id, Some(*boot))),
             What::Deliver { to, .. } => Some((*to, None)),
-            What::Start { id } | What::Unreachable { id, .. } => Some((*id, None)),
+            What::Start { id } | What::DiskBack { id } | What::Unreachable { id, .. } => Some((*id, None)),
             _ => None,
         }
     }
@@ -298,6 +302,7 @@ impl Cluster {
                 self.with(id, |cluster, host| cluster.tell(host, Event::Unreachable { id: to }));
             }
             What::Start { id } => self.with(id, Cluster::start),
+            What::DiskBack { id } => self.with(id, Cluster::disk_back),
             What::Gone { id } => self.with(id, |cluster, host| {
                 host.removed = true;
                 if host.process.is_some() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 37] = [
+pub const FAULTS: [&str; 39] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -18,6 +18,8 @@ pub const FAULTS: [&str; 37] = [
     "slow disks",
     "failed syncs",
     "creations of segments torn",
+    "full disks",
+    "log writes held up by a full disk",
     "bits flipped in a log",
     "damaged logs refused",
     "rows damaged",

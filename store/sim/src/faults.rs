@@ -5,6 +5,7 @@ use quorate_core::node::Event;
 
 use crate::chance::Chance;
 use crate::cluster::{Cluster, TICK_MICROS, What};
+use crate::host::Host;
 use crate::log::Tear;
 use crate::network::Weather;
 use crate::options::Bug;
@@ -12,6 +13,8 @@ use crate::plan::{Fault, Kind};
 
 /// A pause beyond this outlasts every election timeout.
 const LONG_PAUSE_MICROS: u64 = 2_000_000;
+/// Segments of the log that are made before they are needed.
+const SPARE_SEGMENTS: u8 = 2;
 /// Ticks of a clock that jumps.
 const JUMP_TICKS_MAX: u64 = 25;
 
@@ -38,6 +41,7 @@ impl Cluster {
             Kind::OneWay => self.one_way(&ids, id, &mut chance),
             Kind::Storm => self.storm(&mut chance),
             Kind::HandOver => self.hand_over(id),
+            Kind::FullDisk => self.fill_disk(id, &mut chance),
             Kind::Damage => self.damage(id, &mut chance),
             Kind::ClockJump => self.jump(id, chance.between(2, JUMP_TICKS_MAX)),
             kind => self.afflict(id, kind, &mut chance),
@@ -112,6 +116,25 @@ impl Cluster {
             }
         } else if host.damage_row(chance) {
             self.world.counts.add("rows damaged");
+        }
+    }
+
+    /// Two segments of the log are preallocated; then it cannot grow, and the database cannot be flushed.
+    fn fill_disk(&mut self, id: MemberId, chance: &mut Chance) {
+        let at = self.now + chance.between(500_000, 6_000_000);
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.log.lock().is_full()) else { return };
+        host.log.lock().fill(SPARE_SEGMENTS);
+        self.world.counts.add("full disks");
+        self.tell_member(id, Event::DiskFull);
+        self.at(at, What::DiskBack { id });
+    }
+
+    /// There is room again: what was held up goes on.
+    pub(crate) fn disk_back(&mut self, host: &mut Host) {
+        if host.log.lock().make_room() {
+            self.mark(host.id, "has room on its disk again", [0, 0, 0]);
+            self.begin_sync(host);
+            self.tell(host, Event::DiskBack);
         }
     }
 
@@ -218,6 +241,9 @@ impl Cluster {
         self.mark(0, "the faults end, {} members are down", [down.len() as u64, 0, 0]);
         for id in down {
             self.at(self.now + 1_000, What::Start { id });
+        }
+        for id in self.ids() {
+            self.at(self.now, What::DiskBack { id });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A member's life: it starts on what its disk holds, and dies.
 
 use quorate_core::memory::DAMAGE;
+use quorate_core::node::Event;
 
 use crate::cluster::{Cluster, What};
 use crate::disk::Loss;
@@ -27,6 +28,11 @@ impl Cluster {
             Err(error) if error.contains(DAMAGE) => return self.fail(host, &error),
             Err(error) if host.log.lock().is_damaged() => return self.refuse(host, error),
             Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
+        }
+        if host.log.lock().is_full()
+            && let Some(process) = &mut host.process
+        {
+            process.events.push(Event::DiskFull);
         }
         self.turn(host);
         let at = self.now + host.chance.between(1, host.tick_micros);

@@ -34,6 +34,16 @@ struct Segment {
     named: bool,
 }
 
+/// How a write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrote {
+    Group,
+    /// The disk is full.
+    Nothing,
+    /// The process died while a segment was created.
+    Died,
+}
+
 /// A group that is written and not adopted yet.
 struct Written {
     tail: Tail,
@@ -59,6 +69,8 @@ pub struct Log {
     /// Segment and offset at which the last durable group begins: what lies before it has proof of a later group.
     last_group: (u64, u64),
     tear: Option<Tear>,
+    /// The disk is full, and so many segments may still begin.
+    segments_left: Option<u8>,
     flips: Vec<faults::Flip>,
     /// The planted bug: what a killed process left in the page cache is taken for durable.
     pub trust_cache: bool,
@@ -90,6 +102,7 @@ impl Log {
             written: None,
             last_group: (0, 0),
             tear: None,
+            segments_left: None,
             flips: Vec::new(),
             trust_cache: false,
         }
@@ -169,8 +182,13 @@ impl Log {
         named
     }
 
-    /// Writes one group without syncing it; `adopt` follows. False when the process died while a segment was created.
-    pub fn write(&mut self, hard_state: Option<HardState>, entries: &[Entry], marker: Option<&SnapshotMarker>) -> bool {
+    /// Writes one group without syncing it; `adopt` follows. It may take a new segment first.
+    pub fn write(
+        &mut self,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+        marker: Option<&SnapshotMarker>,
+    ) -> Wrote {
         assert!(self.written.is_none(), "a group is written only after the one before it is durable");
         let commit = hard_state.map_or(0, |state| state.commit).max(self.commit);
         let group = Group { number: self.tail.group + 1, commit, hard_state, entries, marker };
@@ -181,8 +199,16 @@ impl Log {
             let needed = SEGMENT_START_BYTES + bytes + HINT_BYTES;
             let (tail, last) = (self.tail, self.index.last());
             let term = self.index.term(last).unwrap_or(0);
+            // A marker waits for room as well, but nobody but its own process waits for it.
+            if marker.is_none() {
+                match &mut self.segments_left {
+                    Some(0) => return Wrote::Nothing,
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+            }
             if !self.begin_segment(SEGMENT_BYTES.max(needed), Some(&tail), last + 1, term) {
-                return false;
+                return Wrote::Died;
             }
         }
         let (mut buffer, mut locations) = (Vec::new(), Vec::new());
@@ -190,7 +216,7 @@ impl Log {
         self.put(&mut buffer, true);
         let entries = entries.iter().map(|entry| entry.index).zip(locations).collect();
         self.written = Some(Written { tail, commit, hard_state, marker: marker.cloned(), entries });
-        true
+        Wrote::Group
     }
 
     fn check(&self, group: &Group<'_>) {

@@ -7,6 +7,7 @@ use quorate_core::wal_format::SnapshotMarker;
 
 use crate::cluster::{Cluster, What};
 use crate::host::{Host, Job, Received};
+use crate::log::Wrote;
 use crate::options::Bug;
 
 impl Cluster {
@@ -30,7 +31,7 @@ impl Cluster {
             process.jobs.push_back(job);
             return self.begin_sync(host);
         }
-        if !self.write(host, &job) || self.crash_point(host) || !self.sync(host) {
+        if !self.write(host, job) || self.crash_point(host) || !self.sync(host) {
             return;
         }
         if let Some(process) = &mut host.process {
@@ -58,11 +59,12 @@ impl Cluster {
             job.hard_state = next.hard_state.or(job.hard_state);
             job.entries.extend(next.entries);
         }
-        if !self.write(host, &job) {
+        let number = job.number;
+        if !self.write(host, job) {
             return;
         }
         let Some(process) = &mut host.process else { return };
-        process.syncing = Some(job.number);
+        process.syncing = Some(number);
         if std::mem::take(&mut host.cut_in_sync) {
             self.world.counts.add("power cuts during a sync");
             return self.crash(host, true);
@@ -84,13 +86,20 @@ impl Cluster {
         self.begin_sync(host);
     }
 
-    /// Writes a group; false when the process died while the log began a segment.
-    fn write(&mut self, host: &mut Host, job: &Job) -> bool {
-        let written = host.log.lock().write(job.hard_state, &job.entries, None);
-        if !written {
-            self.torn_creation(host);
+    /// Writes a group. False when the process died while the log began a segment, or when the disk is full: then the job waits.
+    fn write(&mut self, host: &mut Host, job: Job) -> bool {
+        let wrote = host.log.lock().write(job.hard_state, &job.entries, None);
+        match wrote {
+            Wrote::Group => return true,
+            Wrote::Died => self.torn_creation(host),
+            Wrote::Nothing => {
+                self.world.counts.add("log writes held up by a full disk");
+                if let Some(process) = &mut host.process {
+                    process.jobs.push_front(job);
+                }
+            }
         }
-        written
+        false
     }
 
     fn torn_creation(&mut self, host: &mut Host) {
@@ -129,7 +138,7 @@ impl Cluster {
             self.synced(host);
         }
         let marker = SnapshotMarker { meta: meta.clone(), directory: name.clone() };
-        if !host.log.lock().write(hard_state, entries, Some(&marker)) {
+        if host.log.lock().write(hard_state, entries, Some(&marker)) == Wrote::Died {
             return self.torn_creation(host);
         }
         let strikes = self.faults && host.chance.percent(40);

@@ -22,6 +22,8 @@ pub enum Kind {
     FailSync,
     /// The process dies while it creates a segment of the log.
     TearSegment,
+    /// Neither the log nor the database can grow for a while.
+    FullDisk,
     /// A bit of the log or of the database flips.
     Damage,
     /// A clock runs faster or slower from now on.
@@ -45,6 +47,7 @@ impl Kind {
             Kind::CutInSync => "fault {}: the power fails in its next sync",
             Kind::FailSync => "fault {}: its next sync fails",
             Kind::TearSegment => "fault {}: it dies when its log begins a segment",
+            Kind::FullDisk => "fault {}: its disk is full",
             Kind::Damage => "fault {}: damage on its disk",
             Kind::ClockRate => "fault {}: another rate of its clock",
             Kind::ClockJump => "fault {}: its clock jumps",
@@ -53,7 +56,8 @@ impl Kind {
 }
 
 /// Each as often as it stands here.
-const KINDS: [Kind; 22] = [
+const KINDS: [Kind; 23] = [
+    Kind::FullDisk,
     Kind::CutInSync,
     Kind::CutInSync,
     Kind::Crash,

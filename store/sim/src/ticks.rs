@@ -22,7 +22,9 @@ impl Cluster {
             let commit = process.node.status().commit;
             host.log.lock().hint(commit);
         }
-        if !process.flushing && !process.unflushed.is_empty() && self.now >= process.flushed_at + flush_micros {
+        let full = host.log.lock().is_full();
+        if !full && !process.flushing && !process.unflushed.is_empty() && self.now >= process.flushed_at + flush_micros
+        {
             process.flushing = true;
             let batches = process.unflushed.len();
             let at = self.now + host.chance.between(2_000, 50_000);

@@ -64,6 +64,20 @@ impl Log {
         }
     }
 
+    /// The disk is full: so many segments may still begin.
+    pub fn fill(&mut self, segments_left: u8) {
+        self.segments_left = Some(segments_left);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.segments_left.is_some()
+    }
+
+    /// Whether it was full.
+    pub fn make_room(&mut self) -> bool {
+        self.segments_left.take().is_some()
+    }
+
     /// Turns over bits of what lies before the last durable group. That group itself cannot be told from one that was torn.
     pub fn flip(&mut self, chance: &mut Chance) -> bool {
         let (seq, end) = self.last_group;

@@ -31,7 +31,7 @@ fn proposing_a_forwarded_write_again_is_found() {
 
 #[test]
 fn sweeping_above_the_watermark_is_found() {
-    found_within(10, Bug::SweepAbove, &["bytes in use", "the history says", "HashKV"]);
+    found_within(10, Bug::SweepAbove, &["bytes in use", "the history says", "HashKV", "watch at member"]);
 }
 
 #[test]
