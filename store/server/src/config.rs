@@ -56,6 +56,8 @@ pub struct Config {
     pub quota_bytes: Option<u64>,
     pub max_txn_ops: u32,
     pub max_request_bytes: u32,
+    /// What clients and peers may make this member hold in memory; 0 = by the machine.
+    pub memory_budget_bytes: usize,
     pub max_concurrent_streams: u32,
     pub max_learners: u32,
     pub pre_vote: bool,

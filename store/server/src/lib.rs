@@ -3,7 +3,7 @@
 //! Reading order: `member` (a member's life, where everything is wired), `driver` (the thread that asks `core/node` what to do, and does
 //! it), `store` (the handle of every RPC), `inbox` and `waiters` (how requests reach the driver and answers their callers), `wal`,
 //! `backend`, `directory` and `snapshot` (what is on disk), `peer` (other members), `watch_hub` and `lessor`, then the surface: `rpc`,
-//! `http`, `listen`, `tls`, `metrics`, `logging`, `config`.
+//! `http`, `listen`, `tls`, `memory` (the one budget of what clients make a member hold), `metrics`, `logging`, `config`.
 
 pub mod backend;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod lessor;
 pub mod listen;
 pub mod logging;
 pub mod member;
+pub mod memory;
 pub mod metrics;
 pub mod peer;
 pub mod reconfig;

@@ -4,6 +4,7 @@
 //! (`http`). Nothing is registered that nobody feeds.
 
 mod grpc;
+mod memory;
 mod parts;
 mod peers;
 mod rocksdb;
@@ -13,6 +14,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
 pub use grpc::{Grpc, Kind, Method};
+pub use memory::Memory;
 pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
 pub use peers::Peers;
 pub use rocksdb::Rocksdb;
@@ -27,6 +29,7 @@ pub struct Metrics {
     pub peers: Peers,
     pub rocksdb: Rocksdb,
     pub network: Network,
+    pub memory: Memory,
     pub health: Health,
     pub grpc: Grpc,
     fds: Fds,
@@ -54,6 +57,7 @@ impl Metrics {
             peers: Peers::new(&registry),
             rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
+            memory: Memory::new(&registry),
             health: Health::new(&registry),
             grpc: Grpc::new(&registry, extensive),
             fds,

@@ -8,6 +8,7 @@ mod admission;
 mod auth;
 mod cluster;
 mod health;
+mod held;
 mod kv;
 mod leader_loss;
 mod lease;
@@ -29,6 +30,7 @@ use quorate_api::health::health_server::HealthServer;
 
 pub use admin::{AdminService, parse_limits};
 pub use health::Health;
+pub use held::Sent;
 pub use observe::{Call, Inbound, Outbound};
 pub use router::{Gate, Router};
 
@@ -46,6 +48,7 @@ pub fn client_router(store: &Store, metrics: &Arc<Metrics>, health: Health, conf
     let kv = kv::Kv::new(store.clone(), metrics.clone());
     let maintenance = maintenance::Maintenance::new(store.clone(), metrics.clone());
     Router::new(metrics.clone(), admission::gate(store.clone()), config.warning_unary)
+        .within(store.budget().clone())
         .with(KvServer::new(kv).max_decoding_message_size(max))
         .with(watch::Watch::new(store.clone(), request_bytes_max))
         .with(LeaseServer::new(lease::Lease::new(store.clone())).max_decoding_message_size(max))

@@ -59,6 +59,11 @@ impl Queue {
         dropped
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

@@ -56,6 +56,7 @@ impl Config {
             },
             max_txn_ops: values.uint32("max-txn-ops"),
             max_request_bytes,
+            memory_budget_bytes: usize::try_from(values.uint("memory-budget-bytes")).unwrap_or(usize::MAX),
             max_concurrent_streams: values.uint32("max-concurrent-streams"),
             max_learners: values.uint32("max-learners"),
             pre_vote: values.bool("pre-vote"),

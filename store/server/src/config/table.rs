@@ -387,6 +387,12 @@ pub const GROUPS: &[Group] = &[
                 "0",
                 "Interval of progress messages to idle watches; 0 is 10m.",
             ),
+            ours(
+                "memory-budget-bytes",
+                Uint(u64::MAX),
+                "0",
+                "What requests, answers, watches and peers may hold in memory before new requests are refused; 0 is a quarter of the machine's or the control group's.",
+            ),
             inert("enable-grpc-gateway", Bool, "true", "this version serves no JSON under /v3"),
             later("corrupt-check-time", Duration, "0s", "Interval of comparing the members; 0 is never."),
             later("compact-hash-check-time", Duration, "1m", "Interval of comparing compacted hashes."),

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::http::{Page, Pages, Surface};
-use crate::rpc::{Call, Outbound, Router};
+use crate::rpc::{Call, Outbound, Router, Sent};
 
 /// What a listener serves.
 #[derive(Clone)]
@@ -104,14 +104,17 @@ pub enum Answer {
 }
 
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Sent;
     type Error = tonic::Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Sent>, tonic::Status>>> {
         match self.get_mut() {
             Answer::Rpc(body) => Pin::new(body).poll_frame(cx),
             Answer::Page(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(
+                    frame.map(|frame| frame.map(|frame| frame.map_data(Sent::from)).map_err(|never| match never {})),
+                )
             }
         }
     }

@@ -63,6 +63,19 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// What it holds in memory besides itself, about.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Frame::Raft(message) => message.entry_bytes(),
+            Frame::Forward { proposals, .. } | Frame::Refused { proposals } => {
+                proposals.iter().map(Proposal::bytes).sum()
+            }
+            Frame::Call { .. } | Frame::Reply { .. } | Frame::Ping { .. } => 0,
+        }
+    }
+}
+
 /// The bytes are no frame of this version; the connection is closed.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

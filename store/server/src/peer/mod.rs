@@ -30,6 +30,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inbox::{Inbox, Input};
+use crate::memory::{Budget, Charge, Part};
 use crate::tls::Plane;
 
 /// Frames that wait for one peer; more are dropped.
@@ -47,6 +48,8 @@ pub struct Local {
     pub disk_id: String,
     pub tls: Option<Plane>,
     pub inbox: Arc<Inbox>,
+    /// Frames that wait for a peer are charged to it.
+    pub budget: Arc<Budget>,
     /// Configuration as applied, or as admitted while nothing is applied yet.
     pub membership: ArcSwap<Membership>,
     /// Feature level in force.
@@ -68,9 +71,15 @@ pub struct Link {
     pub feature_level: u32,
 }
 
+/// A frame that waits for its peer; small ones cost next to nothing.
+struct Queued {
+    frame: Frame,
+    _charge: Charge,
+}
+
 struct Peer {
     urls: Vec<String>,
-    queue: mpsc::Sender<Frame>,
+    queue: mpsc::Sender<Queued>,
     /// Closing it ends the connection's task.
     _alive: oneshot::Sender<()>,
 }
@@ -147,7 +156,8 @@ impl Peers {
     /// Queues a frame; false when it was dropped.
     pub(crate) fn queue(&self, to: MemberId, frame: Frame) -> bool {
         let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.get(&to).is_some_and(|peer| peer.queue.try_send(frame).is_ok())
+        let charge = self.0.local.budget.charge(Part::Peers, frame.payload_bytes());
+        peers.get(&to).is_some_and(|peer| peer.queue.try_send(Queued { frame, _charge: charge }).is_ok())
     }
 
     /// Sends a raft message, or tells raft that its receiver cannot be reached.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, connect};
 use super::handshake::{self, Channel};
-use super::{Frame, Links, Local, Stream};
+use super::{Frame, Links, Local, Queued, Stream};
 use crate::inbox::Input;
 
 /// Between two tries to connect.
@@ -29,7 +29,7 @@ pub(super) async fn run(
     links: Arc<Links>,
     id: MemberId,
     urls: Vec<String>,
-    mut frames: mpsc::Receiver<Frame>,
+    mut frames: mpsc::Receiver<Queued>,
     gone: oneshot::Receiver<()>,
 ) {
     tokio::select! {
@@ -43,7 +43,7 @@ async fn keep_connected(
     links: &Links,
     id: MemberId,
     urls: &[String],
-    frames: &mut mpsc::Receiver<Frame>,
+    frames: &mut mpsc::Receiver<Queued>,
 ) {
     let mut failures = 0;
     for url in urls.iter().cycle() {
@@ -76,10 +76,10 @@ async fn keep_connected(
 }
 
 /// What waited while nobody was there is old; raft sends anew. Forwards were not sent, so they go back.
-fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Frame>) {
+fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Queued>) {
     let mut raft = false;
-    while let Ok(frame) = frames.try_recv() {
-        match frame {
+    while let Ok(queued) = frames.try_recv() {
+        match queued.frame {
             Frame::Forward { proposals, .. } => {
                 local.inbox.push(Input::Event(Event::Refused { proposals }));
             }
@@ -102,7 +102,7 @@ async fn write_frames(
     stream: Stream,
     links: &Links,
     id: MemberId,
-    frames: &mut mpsc::Receiver<Frame>,
+    frames: &mut mpsc::Receiver<Queued>,
 ) -> Result<(), std::io::Error> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::with_capacity(64 << 10);
@@ -113,11 +113,11 @@ async fn write_frames(
     loop {
         tokio::select! {
             frame = frames.recv() => {
-                let Some(frame) = frame else { return Ok(()) };
-                put(&mut buffer, &frame);
+                let Some(queued) = frame else { return Ok(()) };
+                put(&mut buffer, &queued.frame);
                 while buffer.len() < WRITE_BYTES_MAX {
-                    let Ok(frame) = frames.try_recv() else { break };
-                    put(&mut buffer, &frame);
+                    let Ok(queued) = frames.try_recv() else { break };
+                    put(&mut buffer, &queued.frame);
                 }
             }
             _ = ping.tick() => {

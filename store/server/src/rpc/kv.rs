@@ -11,8 +11,8 @@ use quorate_core::command::Request as Command;
 use quorate_core::{mvcc, validate};
 use tonic::{Request, Response, Status};
 
-use super::range_stream;
 use super::reads::{Reads, for_client};
+use super::{held, range_stream};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -79,7 +79,8 @@ impl Kv {
 #[tonic::async_trait]
 impl kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
-        Ok(Response::new(self.read_range(request.into_inner()).await?))
+        let answer = self.read_range(request.into_inner()).await?;
+        Ok(held::answer(self.store.budget(), answer))
     }
 
     type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
@@ -132,7 +133,7 @@ impl kv_server::Kv for Kv {
             true => self.read_txn(request).await?,
             false => self.write_txn(request).await?,
         };
-        Ok(Response::new(response))
+        Ok(held::answer(self.store.budget(), response))
     }
 
     async fn compact(

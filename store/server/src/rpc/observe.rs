@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tonic::{Code, Status};
 
+use super::held::{Built, Held, Sent};
+use crate::memory::Charge;
 use crate::metrics::{Kind, Method};
 
 /// A call that is counted; one that is dropped before it ended counts as canceled.
@@ -57,6 +59,7 @@ impl Drop for Observation {
 pub struct Call {
     state: State,
     observation: Option<Observation>,
+    held: Option<Held>,
 }
 
 enum State {
@@ -69,13 +72,14 @@ impl Call {
     pub fn running(
         answer: BoxFuture<'static, Result<Response<tonic::body::Body>, Infallible>>,
         observation: Option<Observation>,
+        held: Option<Held>,
     ) -> Call {
-        Call { state: State::Running(answer), observation }
+        Call { state: State::Running(answer), observation, held }
     }
 
     /// A call that is answered with an error without reaching its service.
     pub fn refused(observation: Option<Observation>, status: &Status) -> Call {
-        Call { state: State::Refused(Some(status.clone().into_http())), observation }
+        Call { state: State::Refused(Some(status.clone().into_http())), observation, held: None }
     }
 }
 
@@ -98,7 +102,9 @@ impl Future for Call {
                 observation.end(code);
             }
         }
-        Poll::Ready(response.map(|body| Outbound { body, observation }))
+        let built = response.extensions_mut().remove::<Built>();
+        let held = this.held.take();
+        Poll::Ready(response.map(|body| Outbound { body, observation, held, _built: built }))
     }
 }
 
@@ -129,13 +135,16 @@ fn say_as_etcd(code: i32, headers: &mut HeaderMap) -> i32 {
 pub struct Outbound {
     body: tonic::body::Body,
     observation: Option<Observation>,
+    held: Option<Held>,
+    /// The answer before it is encoded, if it is large.
+    _built: Option<Built>,
 }
 
 impl Body for Outbound {
-    type Data = Bytes;
+    type Data = Sent;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Sent>, Status>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(observation) = &mut this.observation {
@@ -153,7 +162,12 @@ impl Body for Outbound {
                 None => {}
             }
         }
-        Poll::Ready(frame)
+        let held = this.held.as_ref();
+        let sent = |data: Bytes| match held {
+            Some(held) => held.sends(data),
+            None => Sent::from(data),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(sent))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -169,13 +183,17 @@ impl Body for Outbound {
 pub struct Inbound {
     body: Incoming,
     counting: Option<(Arc<Method>, Messages)>,
+    /// Of a call with one request, which is held until the call has ended.
+    received: Option<Arc<Charge>>,
 }
 
 impl Inbound {
-    pub fn new(body: Incoming, observation: Option<&Observation>) -> Inbound {
+    pub fn new(body: Incoming, observation: Option<&Observation>, held: Option<&Held>) -> Inbound {
         let method = observation.map(|observation| &observation.method);
+        let streams = method.is_some_and(|method| method.kind() == Kind::BidiStream);
+        let received = held.filter(|_| !streams).map(Held::received);
         let counting = method.filter(|method| method.kind() != Kind::Unary);
-        Inbound { body, counting: counting.map(|method| (method.clone(), Messages::default())) }
+        Inbound { body, counting: counting.map(|method| (method.clone(), Messages::default())), received }
     }
 }
 
@@ -186,6 +204,11 @@ impl Body for Inbound {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let (Some(received), Some(Ok(frame))) = (&this.received, &frame)
+            && let Some(data) = frame.data_ref()
+        {
+            received.add(data.len());
+        }
         if let Some((method, messages)) = &mut this.counting
             && let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()

@@ -8,12 +8,18 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use quorate_api::Error;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
+use super::held::Held;
 use super::observe::{Call, Inbound, Observation};
+use crate::memory::Budget;
 use crate::metrics::Metrics;
+
+/// Small, and refusing them would make an overload worse: leases would expire, and the member would be taken for dead.
+const ALWAYS_ADMITTED: [&str; 2] = ["/etcdserverpb.Lease/LeaseKeepAlive", "/grpc.health.v1.Health/Check"];
 
 /// Decides by the call's path and metadata whether it may run now.
 pub type Gate = Box<dyn Fn(&Parts) -> Result<(), Status> + Send + Sync>;
@@ -23,6 +29,8 @@ pub struct Router {
     /// By the name in the path; a handful, so a scan is the fastest lookup.
     services: Vec<(&'static str, Box<dyn Rpc>)>,
     gate: Gate,
+    /// What calls may hold in memory; `None`: they are few and small.
+    budget: Option<Arc<Budget>>,
     metrics: Arc<Metrics>,
     /// A unary call that takes longer is logged; zero: none is.
     warning_unary: Duration,
@@ -48,7 +56,13 @@ where
 
 impl Router {
     pub fn new(metrics: Arc<Metrics>, gate: Gate, warning_unary: Duration) -> Router {
-        Router { services: Vec::new(), gate, metrics, warning_unary }
+        Router { services: Vec::new(), gate, budget: None, metrics, warning_unary }
+    }
+
+    /// Calls are charged to this budget, and refused while it is full.
+    pub fn within(mut self, budget: Arc<Budget>) -> Router {
+        self.budget = Some(budget);
+        self
     }
 
     /// Adds a generated service.
@@ -74,7 +88,14 @@ impl Router {
         if let Err(status) = (self.gate)(&parts) {
             return Call::refused(observation, &status);
         }
-        let inbound = Inbound::new(body, observation.as_ref());
-        Call::running(service.call(Request::from_parts(parts, inbound)), observation)
+        if let Some(budget) = &self.budget
+            && !ALWAYS_ADMITTED.contains(&path)
+            && !budget.admits()
+        {
+            return Call::refused(observation, &Error::RequestTooManyRequests.into());
+        }
+        let held = self.budget.as_ref().map(Held::new);
+        let inbound = Inbound::new(body, observation.as_ref(), held.as_ref());
+        Call::running(service.call(Request::from_parts(parts, inbound)), observation, held)
     }
 }

@@ -24,6 +24,8 @@ use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::Budget;
+
 pub use outbox::Responses;
 pub use source::Source;
 
@@ -31,6 +33,8 @@ use dispatch::{Index, Wake};
 
 /// Reads of the log by streams that catch up at one time: they share the disk with everybody else, and each takes milliseconds.
 const CATCH_UPS_MAX: usize = 2;
+/// The ring's part of the memory budget, at most.
+const RING_PART: usize = 4;
 
 /// What a member's watches are set to.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +54,15 @@ impl Settings {
     /// What a message may have beyond the largest request.
     pub const FRAGMENT_SLACK_BYTES: usize = 512 << 10;
 
-    /// etcd's settings for a server that takes requests of `request_bytes_max`; an interval of zero is the default one.
-    pub fn new(progress_interval: Duration, request_bytes_max: usize) -> Settings {
+    /// etcd's settings for a server that takes requests of `request_bytes_max`; an interval of zero is the default one. With little
+    /// memory the ring is smaller, and streams that fall out of it read the log.
+    pub fn new(progress_interval: Duration, request_bytes_max: usize, memory_bytes_max: usize) -> Settings {
         let progress_interval =
             if progress_interval.is_zero() { Settings::PROGRESS_INTERVAL } else { progress_interval };
         Settings {
             progress_interval: progress_interval.max(Settings::PROGRESS_INTERVAL_MIN),
             fragment_bytes: request_bytes_max + Settings::FRAGMENT_SLACK_BYTES,
-            ring: Limits::DEFAULT,
+            ring: Limits { bytes: Limits::DEFAULT.bytes.min(memory_bytes_max / RING_PART), ..Limits::DEFAULT },
         }
     }
 }
@@ -92,6 +97,7 @@ struct Hub {
     catch_ups: Arc<Semaphore>,
     stopped: CancellationToken,
     counters: Arc<Counters>,
+    budget: Arc<Budget>,
 }
 
 #[derive(Default)]
@@ -104,7 +110,7 @@ struct Counters {
 
 impl WatchHub {
     /// A hub over a store that stands at `revision`, with its dispatcher. Call it inside a tokio runtime.
-    pub fn start(revision: i64, compact_revision: i64, settings: Settings) -> WatchHub {
+    pub fn start(revision: i64, compact_revision: i64, settings: Settings, budget: Arc<Budget>) -> WatchHub {
         let hub = Hub {
             settings,
             feed: Mutex::new(Feed::new(revision, settings.ring)),
@@ -116,6 +122,7 @@ impl WatchHub {
             catch_ups: Arc::new(Semaphore::new(CATCH_UPS_MAX)),
             stopped: CancellationToken::new(),
             counters: Arc::default(),
+            budget,
         };
         let hub = Arc::new(hub);
         tokio::spawn(dispatch::run(Arc::clone(&hub)));

@@ -11,6 +11,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{Counters, lock};
+use crate::memory::{Budget, Charge, Part};
 
 /// The task's end.
 pub(super) struct Outbox(Arc<Shared>);
@@ -23,6 +24,9 @@ struct Shared {
     /// Wakes the task: there is room, or the client is gone.
     drained: Notify,
     counters: Arc<Counters>,
+    budget: Arc<Budget>,
+    /// What waits here.
+    charge: Charge,
 }
 
 #[derive(Default)]
@@ -33,14 +37,23 @@ struct Ends {
     /// The task has ended; the status, if not OK, is told after the messages.
     ended: Option<Option<Status>>,
     reader: Option<Waker>,
+    /// The task was told that there is no room, and waits to hear that there is.
+    starved: bool,
 }
 
-pub(super) fn outbox(counters: Arc<Counters>) -> (Outbox, Responses) {
-    let shared = Arc::new(Shared { ends: Mutex::default(), drained: Notify::new(), counters });
+pub(super) fn outbox(counters: Arc<Counters>, budget: &Arc<Budget>) -> (Outbox, Responses) {
+    let (budget, charge) = (Arc::clone(budget), budget.charge(Part::Watches, 0));
+    let shared = Arc::new(Shared { ends: Mutex::default(), drained: Notify::new(), counters, budget, charge });
     (Outbox(Arc::clone(&shared)), Responses(shared))
 }
 
 impl Shared {
+    /// With a full budget a stream gets its next events when its client has read what waits: until then it falls behind, and reads
+    /// what it missed from the log.
+    fn has_room(&self, ends: &Ends) -> bool {
+        ends.queue.has_room() && (ends.queue.is_empty() || !self.budget.is_full())
+    }
+
     fn count(&self, added: usize, removed: usize) {
         let change = i64::try_from(added).unwrap_or(i64::MAX) - i64::try_from(removed).unwrap_or(i64::MAX);
         self.counters.pending_events.fetch_add(change, Ordering::Relaxed);
@@ -55,6 +68,7 @@ impl Outbox {
         }
         self.0.count(message.events.len(), 0);
         ends.queue.push(message);
+        self.0.charge.set(ends.queue.bytes());
         if let Some(reader) = ends.reader.take() {
             drop(ends);
             reader.wake();
@@ -63,12 +77,18 @@ impl Outbox {
 
     /// Drops the events that wait for a watcher that is no more.
     pub fn purge(&self, watch_id: i64) {
-        let dropped = lock(&self.0.ends).queue.purge(watch_id);
+        let mut ends = lock(&self.0.ends);
+        let dropped = ends.queue.purge(watch_id);
+        self.0.charge.set(ends.queue.bytes());
+        drop(ends);
         self.0.count(0, dropped);
     }
 
     pub fn has_room(&self) -> bool {
-        lock(&self.0.ends).queue.has_room()
+        let mut ends = lock(&self.0.ends);
+        let room = self.0.has_room(&ends);
+        ends.starved = !room;
+        room
     }
 
     pub fn takes_requests(&self) -> bool {
@@ -105,9 +125,11 @@ impl Stream for Responses {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut ends = lock(&self.0.ends);
-        let (had_room, took_requests) = (ends.queue.has_room(), ends.queue.takes_requests());
+        let took_requests = ends.queue.takes_requests();
         if let Some(message) = ends.queue.pop() {
-            let room = !had_room && ends.queue.has_room();
+            self.0.charge.set(ends.queue.bytes());
+            let room = ends.starved && self.0.has_room(&ends);
+            ends.starved &= !room;
             let requests = !took_requests && ends.queue.takes_requests();
             drop(ends);
             self.0.count(0, message.events.len());
@@ -132,6 +154,7 @@ impl Drop for Responses {
         let mut ends = lock(&self.0.ends);
         ends.abandoned = true;
         let dropped = ends.queue.clear();
+        self.0.charge.set(0);
         self.0.count(0, dropped);
         drop(ends);
         self.0.drained.notify_one();

@@ -31,7 +31,7 @@ impl WatchHub {
         R: Stream<Item = Result<pb::WatchRequest, Status>> + Send + Unpin + 'static,
         L: Future<Output = Status> + Send + 'static,
     {
-        let (outbox, responses) = outbox(Arc::clone(&self.0.counters));
+        let (outbox, responses) = outbox(Arc::clone(&self.0.counters), &self.0.budget);
         let (place, wake) = self.0.open();
         let member = Member { hub: Arc::clone(&self.0), source, place };
         let session = Session::new(member.dispatched());

@@ -10,6 +10,7 @@ use quorate_core::watch::Limits;
 use tonic::Code;
 
 use super::{Counts, Settings};
+use crate::memory::{Budget, Part};
 use fixture::{Client, Store, delete, from_key, key, put, wait_until};
 
 fn settings() -> Settings {
@@ -178,6 +179,37 @@ async fn a_client_that_does_not_read_holds_little_and_delays_nobody() {
         seen += slow.next().await.events.len();
     }
     assert_eq!(seen, 200);
+}
+
+#[tokio::test]
+async fn with_a_full_memory_budget_a_stream_gets_more_only_when_it_has_read_what_waits() {
+    let budget = Budget::new(1);
+    let others = budget.charge(Part::Requests, 1);
+    let ring = Limits { events: 20, bytes: usize::MAX };
+    let store = Store::within(Settings { ring, ..settings() }, budget.clone());
+    let mut client = Client::open(&store);
+    client.create(from_key("a"));
+    assert!(client.next().await.created);
+    store.apply(&[put("a", "0")]);
+    wait_until(&store, |counts| counts.pending_events == 1).await;
+    assert!(budget.charged(Part::Watches) > 0);
+    for i in 1..200 {
+        store.apply(&[put("a", &i.to_string())]);
+        tokio::task::yield_now().await;
+        assert_eq!(store.hub.counts().pending_events, 1, "one event waits, and there is no memory for more");
+    }
+    // Most of them have left the ring, and come from the log.
+    let mut seen = 0;
+    while seen < 100 {
+        seen += client.next().await.events.len();
+    }
+    drop(others);
+    while seen < 200 {
+        seen += client.next().await.events.len();
+    }
+    assert_eq!((seen, budget.charged(Part::Watches)), (200, 0));
+    store.apply(&[put("a", "after")]);
+    assert_eq!(client.next().await.events.len(), 1, "a stream that was starved goes on");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quorate_api::etcdserverpb::{self as pb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use crate::client::{Client, Op, bytes};
@@ -185,4 +186,35 @@ async fn a_physical_compaction_answers_when_its_rows_are_gone() {
     assert_eq!(answered.header.unwrap().revision, last);
     let status = client.kv.compact(compact(last, true)).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn with_a_full_memory_budget_new_requests_are_refused_until_there_is_room() {
+    const ANSWERS: &str = "quorate_memory_charged_bytes{part=\"answers\"}";
+    let server = Server::quorate(&["--memory-budget-bytes=300000"]);
+    // A client that takes no more than this of an answer before it reads on.
+    let endpoint = Endpoint::try_from(format!("http://{}", server.address())).unwrap();
+    let slow = endpoint.initial_stream_window_size(65_535).connect().await.unwrap();
+    let mut client = Client::connect(&server.address()).await;
+    let value = "x".repeat(100_000);
+    for i in 0..10 {
+        client.put(&format!("k{i}"), &value).await;
+    }
+    let all = pb::RangeRequest { key: bytes("k"), range_end: bytes("l"), ..Default::default() };
+    let held = Client::over(slow).kv.range_stream(all.clone()).await.unwrap();
+    while metric(&server, ANSWERS).await < 300_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = client.kv.range(all.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unknown, "etcdserver: too many requests"));
+    let refused = client.kv.put(pb::PutRequest { key: bytes("k"), ..Default::default() }).await.unwrap_err();
+    assert_eq!(refused.message(), "etcdserver: too many requests");
+    assert_eq!(metric(&server, "quorate_memory_refused_total").await, 2);
+    assert_eq!(metric(&server, "quorate_memory_budget_bytes").await, 300_000);
+    drop(held);
+    while metric(&server, ANSWERS).await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    client.put("k", "v").await;
+    assert_eq!(client.kv.range(all).await.unwrap().into_inner().count, 11, "one answer may be larger than the budget");
 }

@@ -15,6 +15,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::memory::Budget;
 use crate::watch_hub::{Counts, Responses, Settings, Source, WatchHub};
 
 /// Nothing in these tests takes long: what is awaited longer will not come.
@@ -46,9 +47,13 @@ impl Source for Store {
 
 impl Store {
     pub fn new(settings: Settings) -> Store {
+        Store::within(settings, Budget::new(usize::MAX))
+    }
+
+    pub fn within(settings: Settings, budget: Arc<Budget>) -> Store {
         let rows = Memory::default();
         let machine = Machine::open(&rows).unwrap();
-        let hub = WatchHub::start(machine.revision(), machine.compact_revision(), settings);
+        let hub = WatchHub::start(machine.revision(), machine.compact_revision(), settings, budget);
         Store { state: Arc::new(Mutex::new(State { rows, machine })), hub }
     }
 
