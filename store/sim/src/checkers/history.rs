@@ -13,8 +13,8 @@ use quorate_core::command::Request;
 
 use crate::model::{Answer, Model};
 
-/// Requests tried out before a history is left alone as too ambiguous: a thousand times what a plain one takes.
-const TRIALS_MAX: usize = 200_000;
+/// Requests tried out before a history is left alone as too ambiguous: a hundred times what a plain one takes.
+const TRIALS_MAX: usize = 20_000;
 
 /// What a client asked for.
 #[derive(Debug, Clone)]
