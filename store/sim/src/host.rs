@@ -198,11 +198,11 @@ impl Host {
         self.founders.clear();
     }
 
-    /// Starts the process on what the disk holds. The node is told `node_boot`, or this boot's number.
+    /// Starts the process on what the disk holds.
     ///
     /// # Errors
     /// What is on disk is refused, as text.
-    pub fn open(&mut self, seed: u64, now: u64, node_boot: Option<u64>) -> Result<Found, String> {
+    pub fn open(&mut self, seed: u64, now: u64) -> Result<Found, String> {
         self.boot += 1;
         let durable = AppliedIndex::load(&self.database).map_err(|error| error.to_string())?.index;
         let mut log = self.log.lock();
@@ -239,7 +239,7 @@ impl Host {
         };
         let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
         drop(log);
-        let node = Node::new(start, node_boot.unwrap_or(self.boot), Box::new(self.log.clone()));
+        let node = Node::new(start, self.boot, Box::new(self.log.clone()));
         let personal = seed ^ self.id.rotate_left(24) ^ (self.boot << 32);
         let (hub, lessor) = (Hub::new(&machine, personal), Lessor::new(&machine, personal, now));
         self.process = Some(Box::new(Process {

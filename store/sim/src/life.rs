@@ -14,7 +14,7 @@ impl Cluster {
             return;
         }
         host.log.lock().trust_cache = self.options.bug == Some(Bug::TrustCache);
-        match host.open(self.seed, self.now, (self.options.bug == Some(Bug::SameBoot)).then_some(1)) {
+        match host.open(self.seed, self.now) {
             Ok(found) => {
                 if found.torn {
                     self.world.counts.add("torn log tails dropped");

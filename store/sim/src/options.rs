@@ -31,10 +31,6 @@ pub enum Bug {
     SweepAbove,
     /// Flushes the applied index before the rows of its last batch.
     FlushApart,
-    /// Counts boots as if each were the first, so that read contexts are used again.
-    SameBoot,
-    /// Tells a sole voter that its term is durable while the sync is under way.
-    EarlyTerm,
     /// Leaves the last event out of messages with several.
     DropEvent,
     /// Sends a message with events twice.

@@ -20,13 +20,7 @@ impl Cluster {
             return;
         }
         let idle = process.jobs.is_empty() && process.syncing.is_none();
-        let sole = process.node.status().sole_voter;
-        if bug == Some(Bug::EarlyTerm) && sole && job.entries.is_empty() {
-            process.events.push(Event::Persisted { number });
-            process.jobs.push_back(job);
-            return self.begin_sync(host);
-        }
-        let inline = sole && idle;
+        let inline = process.node.status().sole_voter && idle;
         if !inline && bug != Some(Bug::SkipSync) {
             process.jobs.push_back(job);
             return self.begin_sync(host);
