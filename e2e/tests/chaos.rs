@@ -1,17 +1,21 @@
 //! Clusters of real members under all faults that are drawn by default, judged by what their clients saw: three and five
-//! members, one after the other. QUORATE_CHAOS_SEED repeats a run's draws.
+//! members, one after the other. QUORATE_CHAOS_SEED repeats a run's draws. And small versions of what `quorate-chaos catch-up`
+//! and `quorate-chaos liveness` measure, without their bounds on time, which a busy machine does not keep.
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quorate_e2e::chaos::{Kind, Plan, hours, run};
+use quorate_e2e::chaos::{Kind, Plan, catch_up, hours, liveness, run};
 
 /// Two clusters at once would starve each other on two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// With founding, way back and the end of all leases a run takes about a minute.
-const STRIKE_FOR: Duration = Duration::from_secs(40);
+/// With founding, way back and the end of all leases a run takes three quarters of a minute.
+const STRIKE_FOR: Duration = Duration::from_secs(30);
+
+/// Far below what a member would hold if it kept all that a follower misses.
+const MEMORY_MIB_MAX: u64 = 1_024;
 
 fn seed() -> u64 {
     match std::env::var("QUORATE_CHAOS_SEED") {
@@ -20,8 +24,12 @@ fn seed() -> u64 {
     }
 }
 
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn nothing_is_violated(members: usize) {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = alone();
     let plan = Plan { members, duration: STRIKE_FOR, seed: seed(), tls: true, kinds: Kind::default_mix() };
     println!("{plan:?}");
     let report = run(plan, |line| println!("{line}")).unwrap_or_else(|error| panic!("the harness failed: {error}"));
@@ -55,4 +63,30 @@ fn three_members_keep_every_promise_under_faults() {
 #[test]
 fn five_members_keep_every_promise_under_faults() {
     nothing_is_violated(5);
+}
+
+#[test]
+fn a_follower_that_was_away_and_one_that_lost_its_disk_catch_up_under_load() {
+    let _one = alone();
+    let scenario = catch_up::Scenario { revisions: 6_000, rate: 50, phase: Duration::from_secs(2), seed: 1 };
+    let report = catch_up::run(scenario, |line| println!("{line}")).unwrap();
+    println!("{report}");
+    assert_eq!(report.returns.len(), 2);
+    for back in &report.returns {
+        assert!(back.during.count() > 0, "{}: nobody was answered", back.how);
+        assert_eq!(back.during.failed, 0, "{}", back.how);
+        let memory = [back.leader_memory.peak, back.follower_memory.peak];
+        assert!(memory.iter().all(|peak| (1..MEMORY_MIB_MAX).contains(peak)), "{}: {memory:?} MiB", back.how);
+    }
+}
+
+#[test]
+fn leadership_leaves_a_stalled_disk_and_five_members_go_on_with_two_dead() {
+    let _one = alone();
+    let scenario = liveness::Scenario { stalls: 1, rate: 50, phase: Duration::from_secs(2), seed: 1 };
+    let report = liveness::run(scenario, |line| println!("{line}")).unwrap();
+    println!("{report}");
+    assert!(report.stalls.iter().all(|(moved, _)| moved.is_some()), "{report}");
+    assert!(report.two_dead.count() > 0, "{report}");
+    assert_eq!(report.two_dead.failed, 0, "{report}");
 }

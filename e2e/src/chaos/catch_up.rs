@@ -124,7 +124,9 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
         cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))?;
         let mut returns = Vec::new();
         for how in [How::Away, How::Replaced] {
-            returns.push(measure(&mut cluster, &scenario, how, &progress).await?);
+            let back = measure(&mut cluster, &scenario, how, &progress).await?;
+            progress(format!("{} after {:.1} s, p99 {:.2}×", back.how, back.took.as_secs_f64(), back.ratio()));
+            returns.push(back);
         }
         Ok(Report { scenario, returns })
     })
@@ -166,7 +168,7 @@ async fn measure(
     meter.lap();
     match how {
         How::Away => cluster.members[follower].start()?,
-        How::Replaced => cluster.replace(follower).await?,
+        How::Replaced => cluster.replace(follower, BACK_WITHIN).await?,
     }
     let of_follower = MemoryWatch::start(cluster, follower);
     caught_up(cluster, leader, follower, started).await?;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quorate_api::etcdserverpb::alarm_request::AlarmAction;
 use quorate_api::etcdserverpb::{
-    HashKvRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, RangeRequest,
-    StatusRequest,
+    AlarmRequest, HashKvRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    RangeRequest, StatusRequest,
 };
 
 use super::Error;
@@ -137,13 +138,31 @@ impl Cluster {
         self.workspace.path().to_owned()
     }
 
-    /// Waits until every member answers a linearizable read of its own; how long it took.
+    /// Waits until every member answers a linearizable read of its own and no alarm is left; how long it took.
     pub async fn all_back(&mut self) -> Result<Duration, Violation> {
         let started = Instant::now();
         for place in 0..self.members.len() {
             self.back(place, started).await?;
         }
+        self.without_alarm(started).await?;
         Ok(started.elapsed())
+    }
+
+    /// An alarm that a full disk has raised goes when there is room again.
+    async fn without_alarm(&self, started: Instant) -> Result<(), Violation> {
+        let mut last = "nothing was asked".to_owned();
+        while started.elapsed() < BACK_WITHIN {
+            let mut client = self.endpoints.maintenance(0);
+            let alarms = AlarmRequest { action: AlarmAction::Get.into(), ..AlarmRequest::default() };
+            match within(client.alarm(alarms)).await {
+                Ok(answer) if answer.alarms.is_empty() => return Ok(()),
+                Ok(answer) => last = format!("{:?}", answer.alarms),
+                Err(why) => last = why,
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let reason = format!("an alarm stays for {BACK_WITHIN:?}: {last}");
+        Err(Violation::NotBack { member: "the cluster".to_owned(), reason })
     }
 
     async fn back(&mut self, place: usize, started: Instant) -> Result<(), Violation> {
@@ -162,19 +181,16 @@ impl Cluster {
         Err(Violation::NotBack { member: member.name().to_owned(), reason })
     }
 
-    /// No process may have ended by itself, but for a fault of its disk.
+    /// No process may have ended by itself.
     pub fn alive(&mut self, place: usize) -> Result<(), Violation> {
         let member = &mut self.members[place];
         let Some(status) = member.ended() else { return Ok(()) };
-        if member.may_end {
-            return Ok(());
-        }
         let reason = format!("the process ended by itself with {status}; {}", log_end(member));
         Err(Violation::NotBack { member: member.name().to_owned(), reason })
     }
 
-    /// Removes a member, wipes its disk, adds it as a learner and promotes it.
-    pub async fn replace(&mut self, place: usize) -> Result<(), Error> {
+    /// Removes a member, wipes its disk, adds it as a learner and promotes it when it has caught up, which may take `limit`.
+    pub async fn replace(&mut self, place: usize, limit: Duration) -> Result<(), Error> {
         let url = peer_url(place, self.tls);
         let helper = (place + 1) % self.members.len();
         let list = self.retry("listing the members", |cluster| {
@@ -207,7 +223,7 @@ impl Cluster {
         });
         let id = added.await?;
         self.members[place].start()?;
-        self.retry("the promotion of a learner", |cluster| {
+        self.retry_for(limit, "the promotion of a learner", |cluster| {
             let mut client = cluster.endpoints.cluster(helper);
             async move { promoted(within(client.member_promote(MemberPromoteRequest { id })).await) }
         })
@@ -219,13 +235,20 @@ impl Cluster {
     where
         F: Future<Output = Result<T, String>>,
     {
+        self.retry_for(BACK_WITHIN, what, ask).await
+    }
+
+    async fn retry_for<T, F>(&self, limit: Duration, what: &str, ask: impl Fn(&Cluster) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
         let started = Instant::now();
         loop {
             match ask(self).await {
                 Ok(done) => return Ok(done),
-                Err(why) if started.elapsed() > BACK_WITHIN => {
+                Err(why) if started.elapsed() > limit => {
                     let logs = self.folder().display().to_string();
-                    return Err(Error::Late { what: format!("{what} ({why})"), waited: BACK_WITHIN, logs });
+                    return Err(Error::Late { what: format!("{what} ({why})"), waited: limit, logs });
                 }
                 Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }

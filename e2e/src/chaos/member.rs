@@ -1,10 +1,12 @@
 //! One member: a real `quorate` process in a network namespace of its own, on a disk of its own, and what can be done to it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::slow_disk::SlowDisk;
 use crate::crash::Error;
@@ -20,6 +22,9 @@ const DATA: &str = "data";
 
 /// The file that takes what space is left.
 const FILLER: &str = "filler";
+
+/// It grows by pieces of these sizes, down to a block, until nothing more goes.
+const FILLER_PIECES: [i64; 4] = [256 << 20, 4 << 20, 64 << 10, 4 << 10];
 
 /// What a member is started with beside its folder.
 #[derive(Debug, Clone)]
@@ -41,8 +46,6 @@ pub struct Member {
     clock_offset: i64,
     /// It has been added to a cluster that exists.
     joins: bool,
-    /// The fault that strikes may end the process: a disk that refuses writes.
-    pub may_end: bool,
 }
 
 impl Member {
@@ -54,8 +57,8 @@ impl Member {
         log: PathBuf,
         group: Option<SlowDisk>,
     ) -> Member {
-        let (clock_offset, joins, may_end) = (0, false, false);
-        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins, may_end }
+        let (clock_offset, joins) = (0, false);
+        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins }
     }
 
     pub fn name(&self) -> &str {
@@ -168,19 +171,16 @@ impl Member {
         Ok(())
     }
 
-    /// Takes all the space that is left on its disk.
+    /// Takes all the space that is left on its disk, what is kept for root too.
     pub fn fill_disk(&self) -> Result<(), Error> {
-        let disk = self.namespace.seen(self.disk.path());
-        let space = nix::sys::statvfs::statvfs(&disk).map_err(|errno| Error::Io {
-            doing: "look at the space of",
-            path: disk.clone(),
-            source: errno.into(),
-        })?;
-        let free = (space.blocks_available() * space.fragment_size()).to_string();
-        // It may fill less than all when the member is quicker: then its next write fills the rest.
-        let mut command = self.disk.command("fallocate");
-        command.args(["--length", &free]).arg(self.disk.path().join(FILLER)).stderr(Stdio::null());
-        command.status().map_err(Error::io("run", "fallocate"))?;
+        let path = self.namespace.seen(self.disk.path()).join(FILLER);
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        let mut length = 0;
+        for piece in FILLER_PIECES {
+            while fallocate(&file, FallocateFlags::empty(), length, piece).is_ok() {
+                length += piece;
+            }
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use super::cluster::Cluster;
+use super::cluster::{BACK_WITHIN, Cluster};
 use super::plan::{Fault, Kind};
 use super::switch::Link;
 use crate::history::Violation;
@@ -48,7 +48,7 @@ impl Cluster {
                 if let Err(violation) = self.all_back().await {
                     return Ok(Err(violation));
                 }
-                return Ok(match self.replace(*member).await {
+                return Ok(match self.replace(*member, BACK_WITHIN).await {
                     Err(late @ Error::Late { .. }) => Err(not_back(&self.members[*member], late.to_string())),
                     replaced => Ok(replaced?),
                 });
