@@ -10,6 +10,8 @@ use crate::cluster::Cluster;
 
 /// Few keys, so that operations meet.
 const KEYS: u64 = 6;
+/// Clients beside the others that keep leases.
+pub(crate) const KEEPERS: u64 = 2;
 /// Few leases, so that their ids are used again.
 const LEASES: u64 = 4;
 /// A server with the default election timeout grants no shorter one, in seconds.
@@ -72,10 +74,30 @@ impl Cluster {
             76..88 => Asked::Linearizable(self.range()),
             _ => {
                 let mut range = self.range();
-                if self.chance.percent(50) {
-                    range.revision = (self.world.model.revision - self.roll(40) + 2).max(1);
+                match self.chance.between(0, 10) {
+                    0..4 => range.revision = (self.world.model.revision - self.roll(40) + 2).max(1),
+                    // Around the watermark.
+                    4 | 5 => range.revision = (self.world.model.compacted - 1 + self.roll(3)).max(1),
+                    _ => {}
                 }
                 Asked::Serializable(pb::RangeRequest { serializable: true, ..range })
+            }
+        }
+    }
+
+    /// What a client asks for that does nothing but keep leases.
+    pub(crate) fn ask_of_lease(&mut self) -> Asked {
+        let id = self.lease();
+        match self.chance.between(0, 10) {
+            0..6 => Asked::KeepAlive(id),
+            6 | 7 => Asked::TimeToLive(id),
+            8 => {
+                let lease = id;
+                write(Request::Put(pb::PutRequest { lease, ignore_lease: false, ..self.put() }))
+            }
+            _ => {
+                let ttl = self.chance.between(TTL_SECONDS.start, TTL_SECONDS.end).cast_signed();
+                write(Request::LeaseGrant(pb::LeaseGrantRequest { id, ttl }))
             }
         }
     }

@@ -57,7 +57,7 @@ impl Cluster {
             return;
         }
         let think = self.chance.between(5_000, 120_000);
-        let asked = self.ask();
+        let asked = if client < self.options.clients { self.ask() } else { self.ask_of_lease() };
         let chosen = if is_question(&asked) { self.choose_leader() } else { self.choose_member() };
         let Some(id) = chosen else { return self.at(self.now + think, What::Client { client }) };
         let operation = self.next_operation;

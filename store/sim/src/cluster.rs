@@ -6,6 +6,7 @@ use quorate_core::log::{MemberId, SnapshotMeta};
 use quorate_core::node::Event;
 
 use crate::chance::Chance;
+use crate::asks::KEEPERS;
 use crate::checkers::history::Call;
 use crate::clients::Operation;
 use crate::host::Host;
@@ -220,7 +221,7 @@ impl Cluster {
         }
         self.at(500_000, What::Administer);
         self.at(calm, What::Calm);
-        for client in 0..self.options.clients {
+        for client in 0..self.options.clients + KEEPERS {
             self.at(300_000, What::Client { client });
         }
         for number in 0..self.observers.len() {

@@ -46,7 +46,7 @@ pub const FAULTS: [&str; 39] = [
 ];
 
 /// Every check that a suite must have made.
-pub const CHECKS: [&str; 42] = [
+pub const CHECKS: [&str; 44] = [
     "committed entries compared",
     "executions told apart",
     "acknowledged writes checked",
@@ -63,6 +63,8 @@ pub const CHECKS: [&str; 42] = [
     "leases, alarms and sizes compared",
     "transactions: nested",
     "histories of clients explained",
+    "reads at the watermark checked",
+    "reads right below the watermark refused",
     "watch: starts checked",
     "watch: rejections checked",
     "watch: messages with events compared",

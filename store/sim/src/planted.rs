@@ -60,7 +60,7 @@ fn an_expiry_that_ends_another_grant_is_found() {
 
 #[test]
 fn a_lease_granted_under_an_id_that_is_taken_is_found() {
-    found_by(Bug::ReuseLease, &["answers CommandId", "which is not in the history"]);
+    found_by(Bug::ReuseLease, &["has leases", "answers CommandId", "which is not in the history"]);
 }
 
 #[test]

@@ -159,6 +159,11 @@ impl World {
         let expected = self.model.range(&pb::RangeRequest { revision: wanted, ..request.clone() }, revision, compacted);
         let expected = expected.map_or_else(Answer::of_error, |found| Answer { revision, ..found });
         let holds = expected == *answer;
+        match request.revision - compacted {
+            0 if compacted > 0 => self.counts.add("reads at the watermark checked"),
+            -1 if compacted > 1 => self.counts.add("reads right below the watermark refused"),
+            _ => {}
+        }
         self.counts.add(match (&expected.error, request.revision) {
             (Some(_), _) => "reads of compacted or future revisions checked",
             (None, 0) => "reads checked against the state at their revision",

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, request_op::Request as Op};
 use quorate_api::mvccpb::KeyValue;
@@ -53,6 +54,9 @@ struct State {
     used: BTreeSet<usize>,
 }
 
+/// What tells states apart: revision, keys with the revision of their last change, and the requests without answer that were used.
+type Tried = (i64, Vec<(Bytes, i64)>, BTreeSet<usize>);
+
 struct Search<'a> {
     /// Answered without error, by the revision of the answer.
     known: BTreeMap<i64, Vec<&'a Call>>,
@@ -60,14 +64,22 @@ struct Search<'a> {
     unknown: Vec<&'a Call>,
     /// When an answer first showed each revision, or one above it.
     first_seen: BTreeMap<i64, u64>,
+    /// States that were gone into and explain nothing: other orders of the same writes end in them too.
+    tried: BTreeSet<Tried>,
     trials: usize,
     furthest: i64,
 }
 
 /// Judges a history.
 pub fn judge(calls: &[Call]) -> Verdict {
-    let mut search =
-        Search { known: BTreeMap::new(), unknown: Vec::new(), first_seen: BTreeMap::new(), trials: 0, furthest: 1 };
+    let mut search = Search {
+        known: BTreeMap::new(),
+        unknown: Vec::new(),
+        first_seen: BTreeMap::new(),
+        tried: BTreeSet::new(),
+        trials: 0,
+        furthest: 1,
+    };
     let mut ends: Vec<(u64, i64)> = Vec::new();
     for call in calls {
         match &call.answered {
@@ -133,7 +145,13 @@ impl Search<'_> {
             match next.len() {
                 0 => return false,
                 1 => state = next.remove(0),
-                _ => return next.into_iter().any(|next| self.explain(next, last)),
+                _ => {
+                    return next.into_iter().any(|next| {
+                        let live = next.live.iter().map(|kv| (kv.key.clone(), kv.mod_revision)).collect();
+                        let new = self.tried.insert((next.revision, live, next.used.clone()));
+                        new && self.explain(next, last)
+                    });
+                }
             }
         }
         true
