@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
@@ -54,6 +54,10 @@ impl World {
         tokio::time::timeout(LIMIT, established).await??;
         cluster.apply(&read("config/operator.yaml")?).await?;
         let world = Self { cluster, client };
+        // Members keep to the strictest of Kubernetes' pod security standards.
+        let namespaces: Api<Namespace> = Api::all(world.client.clone());
+        let restricted = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+        namespaces.patch("default", &PatchParams::default(), &Patch::Merge(restricted)).await?;
         let operator = await_condition(world.operators(), "quorate-operator", is_deployment_completed());
         tokio::time::timeout(LIMIT, operator).await??;
         Ok(world)

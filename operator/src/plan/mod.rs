@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::render::Child;
+use crate::render::{Child, Drift};
 use crate::tls::SecretKind;
 
 pub use action::{Action, Decision, MembershipChange, Stall, Step};
@@ -76,7 +76,7 @@ fn children(context: Context<'_>) -> Option<Step> {
     let drift = context.observed.drift.first()?;
     Some(match &drift.conflict {
         Some(conflict) => Step::stall("NameConflict", conflict.clone()),
-        None => Step::act(Action::Apply(drift.child.clone()), drift.reason.clone()),
+        None => apply(context, drift),
     })
 }
 
@@ -85,7 +85,13 @@ fn certificates(context: Context<'_>) -> Option<Step> {
     context.observed.latch.latch()?;
     let is_leaf = |child: &Child| matches!(child, Child::Secret(SecretKind::Leaf(_)));
     let drift = context.observed.drift.iter().find(|drift| is_leaf(&drift.child) && drift.conflict.is_none())?;
-    Some(Step::act(Action::Apply(drift.child.clone()), drift.reason.clone()))
+    Some(apply(context, drift))
+}
+
+fn apply(context: Context<'_>, drift: &Drift) -> Step {
+    let (_, kind, _) = drift.child.kind();
+    let why = format!("{kind} {}: {}", drift.child.name(context.desired), drift.reason);
+    Step::act(Action::Apply(drift.child.clone()), why)
 }
 
 /// Without a linearizable configuration nothing about membership may be decided (invariant 6): the pods come back on

@@ -50,6 +50,7 @@ fn start_and_explain(up: &Up, folder: &Path) -> Outcome {
     start(up, folder)?;
     println!(
         "\nGo on with\n  export KUBECONFIG={}\n  kubectl get nodes        or: quorate-local kubectl get nodes\n  \
+         quorate-local kill 1     pulls a node's plug (restart, partition and heal: see --help)\n  \
          quorate-local down       removes it all",
         Attached::open(folder)?.layout().kubeconfig().display()
     );

@@ -15,6 +15,7 @@ use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use quorate_e2e::kubernetes::{Attached, Dialer, Relay, apply, run, workspace_program};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
 
@@ -93,18 +94,37 @@ async fn await_ready(client: &Client, cluster: &DynamicObject) -> Fallible<()> {
     let told = std::cell::RefCell::new(String::new());
     let ready = await_condition(api, &name, |cluster: Option<&DynamicObject>| {
         let Some(status) = cluster.and_then(|cluster| cluster.data.get("status")) else { return false };
-        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-        let message = ready.and_then(|ready| ready["message"].as_str()).unwrap_or("the operator looks at it");
-        let now = format!("{name}: {} of {} members ready: {message}", status["readyReplicas"], status["replicas"]);
+        let wanted = cluster.map(|cluster| cluster.data["spec"]["replicas"].to_string()).unwrap_or_default();
+        let now = progress(status, &wanted);
         if *told.borrow() != now {
-            println!("{:6.1} s  {now}", start.elapsed().as_secs_f32());
+            println!("{:6.1} s  {name}: {now}", start.elapsed().as_secs_f32());
             told.replace(now);
         }
-        ready.is_some_and(|ready| ready["status"] == "True")
+        condition(status, "Ready").is_some_and(|ready| ready["status"] == "True")
     });
     limited("a ready QuorateCluster", ready).await??;
     Ok(())
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// How far a cluster is: who votes, who comes, and what keeps it from going on.
+fn progress(status: &Value, wanted: &str) -> String {
+    let mut text = match status["voters"].as_u64().unwrap_or(0) {
+        0 => "the first member is being founded".to_owned(),
+        voters => format!("{voters} of {wanted} members vote, {} ready", status["readyReplicas"]),
+    };
+    if let Some(target) = status["operation"]["target"].as_str() {
+        let coming = status["operation"]["type"] == "ScaleOut";
+        text.push_str(&format!("; {target} is being {}", if coming { "added" } else { "removed" }));
+    }
+    let stalled = condition(status, "Stalled").filter(|stalled| stalled["status"] == "True");
+    if let Some(message) = stalled.and_then(|stalled| stalled["message"].as_str()) {
+        text.push_str(&format!("; stalled: {message}"));
+    }
+    text
 }
 
 async fn show(attached: &Attached, client: &Client, cluster: &DynamicObject) -> Fallible<()> {
@@ -134,9 +154,16 @@ async fn show(attached: &Attached, client: &Client, cluster: &DynamicObject) -> 
 
     let local = std::env::current_exe()?;
     let (local, kubeconfig) = (local.display(), attached.layout().kubeconfig());
+    let root = attached.layout().root();
+    let elsewhere = if super::default_folder().canonicalize().is_ok_and(|default| default == root) {
+        String::new()
+    } else {
+        format!(" --state-dir {}", root.display())
+    };
     println!(
-        "\nGo on with\n  export KUBECONFIG={}\n  kubectl get qc -A\n  {local} forward {name}.{namespace}:{CLIENT_PORT} --port {CLIENT_PORT} &\n  \
-         {} --endpoints={scheme}://127.0.0.1:{CLIENT_PORT} {} get greeting\n  {local} down        removes it all",
+        "\nGo on with\n  export KUBECONFIG={}\n  kubectl get qc -A\n  {local} forward {name}.{namespace}:{CLIENT_PORT} --port {CLIENT_PORT}{elsewhere} &\n  \
+         {} --endpoints={scheme}://127.0.0.1:{CLIENT_PORT} {} get greeting\n  {local} kill 2{elsewhere}      pulls a node's plug; `restart 2` switches it on again\n  \
+         {local} down{elsewhere}        removes it all",
         kubeconfig.display(),
         workspace_program("quoratectl")?.display(),
         tls.join(" ")
