@@ -55,7 +55,8 @@ impl Lessor {
                 tokio::time::sleep(RETRY_AFTER).await;
                 continue;
             };
-            for due in self.begin(term, due) {
+            let begun = self.lock().leases.begin_expiry(now_ms(), term, due);
+            for due in begun {
                 in_flight.spawn(self.clone().propose(store.clone(), term, due));
             }
         }
@@ -68,16 +69,6 @@ impl Lessor {
         let next_ms = state.leases.next_due_ms().map(|next_ms| next_ms.saturating_sub(now_ms()));
         let sleep = next_ms.map_or(LOOK_EVERY, Duration::from_millis);
         Some(sleep.clamp(LOOK_NOT_BEFORE, LOOK_EVERY))
-    }
-
-    /// Marks those that still are over; none when the confirmed term is not the one whose times these are.
-    fn begin(&self, term: Term, due: Vec<Due>) -> Vec<Due> {
-        let mut state = self.lock();
-        if state.leases.term() != Some(term) {
-            return Vec::new();
-        }
-        let now_ms = now_ms();
-        due.into_iter().filter(|due| state.leases.expire(now_ms, *due)).collect()
     }
 
     /// Proposes one expiry until it has an outcome. Proposing it again is harmless: it names the lease by its grant, and the
@@ -95,7 +86,6 @@ impl Lessor {
     }
 
     fn waits_for_outcome(&self, term: Term, due: Due) -> bool {
-        let state = self.lock();
-        state.leases.term() == Some(term) && state.leases.is_expiring(due)
+        self.lock().leases.awaits_outcome(term, due)
     }
 }

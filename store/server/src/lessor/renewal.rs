@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quorate_api::Error;
 use quorate_core::apply::attached_keys;
-use quorate_core::lease::{Remaining, Renewal};
+use quorate_core::lease::{Found, OtherTerm, Question, Remaining, Step};
+use quorate_core::log::Term;
 use tokio::sync::oneshot;
 
 use super::{Lessor, State, TimeToLive, now_ms};
@@ -15,14 +16,6 @@ use crate::store::Store;
 /// How long a request waits for a leader before it looks for one again, until its own time-out. Asking again is harmless:
 /// nothing here is replicated.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-
-/// What the leader's memory says.
-enum Found<T> {
-    Known(T),
-    Missing,
-    /// Its expiry was proposed, or is about to be; completes when that has an outcome.
-    Wait(oneshot::Receiver<()>),
-}
 
 impl State {
     fn wait(&mut self, id: i64) -> oneshot::Receiver<()> {
@@ -80,20 +73,13 @@ impl Lessor {
 
     async fn keep_alive_here(&self, store: &Store, id: i64) -> Result<i64, Error> {
         let arrived_ms = now_ms();
-        let renew = |state: &mut State| match state.leases.renew(now_ms(), arrived_ms, id) {
-            Renewal::Renewed { ttl_s } => Found::Known(ttl_s),
-            Renewal::Missing => Found::Missing,
-            Renewal::Expiring => Found::Wait(state.wait(id)),
-        };
-        Ok(self.confirmed(store, renew).await?.unwrap_or(0))
+        let renew = |state: &mut State, term| state.leases.keep_alive(now_ms(), arrived_ms, term, id);
+        Ok(self.confirmed(store, id, renew).await?.unwrap_or(0))
     }
 
     async fn time_to_live_here(&self, store: &Store, id: i64, keys: bool) -> Result<TimeToLive, Error> {
-        let look = |state: &mut State| match state.leases.remaining(now_ms(), id) {
-            Some(remaining) => Found::Known(remaining),
-            None => Found::Missing,
-        };
-        let Some(Remaining { granted_s, remaining_ms }) = self.confirmed(store, look).await? else {
+        let look = |state: &mut State, term| state.leases.time_to_live(now_ms(), term, id);
+        let Some(Remaining { granted_s, remaining_ms }) = self.confirmed(store, id, look).await? else {
             return Ok(TimeToLive { ttl_seconds: -1, granted_seconds: 0, keys: Vec::new() });
         };
         let ttl_seconds = i64::try_from(remaining_ms / 1000).unwrap_or(granted_s);
@@ -111,29 +97,26 @@ impl Lessor {
     async fn confirmed<T>(
         &self,
         store: &Store,
-        mut find: impl FnMut(&mut State) -> Found<T>,
+        id: i64,
+        mut find: impl FnMut(&mut State, Term) -> Result<Found<T>, OtherTerm>,
     ) -> Result<Option<T>, Error> {
-        let mut all_applied = false;
+        let mut question = Question::default();
         loop {
             let term = store.confirm_leadership().await?;
-            let found = {
+            let (step, outcome) = {
                 let mut state = self.lock();
-                if state.leases.term() != Some(term) {
-                    return Err(Error::NotLeader);
-                }
-                find(&mut state)
+                let step = question.found(find(&mut state, term).map_err(|_| Error::NotLeader)?);
+                let outcome = matches!(step, Step::AwaitOutcome).then(|| state.wait(id));
+                (step, outcome)
             };
-            match found {
-                Found::Known(known) => return Ok(Some(known)),
-                Found::Missing if all_applied => return Ok(None),
-                // Its grant may have been answered by a member that applies faster than this one.
-                Found::Missing => {
-                    store.linearizable().await?;
-                    all_applied = true;
-                }
-                // A dropped sender is the signal.
-                Found::Wait(outcome) => {
-                    let _ = outcome.await;
+            match step {
+                Step::Answer(answer) => return Ok(answer),
+                Step::Apply => store.linearizable().await?,
+                Step::AwaitOutcome => {
+                    if let Some(outcome) = outcome {
+                        // A dropped sender is the signal.
+                        let _ = outcome.await;
+                    }
                 }
             }
         }
