@@ -164,26 +164,13 @@ fn alarms(response: &mut DynamicMessage, used: &mut Used) {
 /// What came over a watch stream, watcher by watcher: watchers of a stream are not ordered among each other.
 pub type ByWatcher = BTreeMap<i64, Vec<DynamicMessage>>;
 
-/// Orders normalised messages by watcher. `shown` is the highest revision that the stream's headers had before.
-pub fn by_watcher(messages: &[DynamicMessage], mut shown: i64, used: &mut Used) -> ByWatcher {
+/// Orders normalised messages by watcher.
+pub fn by_watcher(messages: &[DynamicMessage]) -> ByWatcher {
     let mut watchers = ByWatcher::new();
     for message in messages {
-        let mut message = message.clone();
-        let revision = wire::number(&message, &["header", "revision"]);
-        if revision > 0 && revision < shown {
-            set_revision(&mut message, shown);
-            *used.entry(Rule::HeaderOfLiveMessage).or_default() += 1;
-        }
-        shown = shown.max(revision);
-        watchers.entry(wire::number(&message, &["watch_id"])).or_default().push(message);
+        watchers.entry(wire::number(message, &["watch_id"])).or_default().push(message.clone());
     }
     watchers
-}
-
-fn set_revision(message: &mut DynamicMessage, revision: i64) {
-    if let Some(Value::Message(header)) = message.get_field_by_name_mut("header") {
-        header.set_field_by_name("revision", Value::I64(revision));
-    }
 }
 
 /// As [`by_watcher`], for watchers that were behind when something was written: where one message ends and the next one begins

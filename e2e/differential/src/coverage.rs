@@ -203,7 +203,7 @@ fn universe(message: &MessageDescriptor, names: &mut BTreeSet<String>) {
                 names.extend(values.map(|value| format!("{name}={}", value.name())));
             }
             Kind::Message(inner) => {
-                if names.insert(name) {
+                if names.insert(name) && !field.is_map() {
                     universe(&inner, names);
                 }
             }

@@ -15,17 +15,19 @@ pub enum Rule {
     LeasesOrder,
     HashOfChosenLease,
     HashAtCompaction,
-    HeaderOfLiveMessage,
+    TextOfUndecodable,
     AfterCompactionCanceled,
     PutBehindDeleteFromKey,
     IgnoreBehindDelete,
     UrlsThatDoNotParse,
+    RefusedChange,
+    LargeOfBadVersion,
     UnstableSort,
     WhoAnswers,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 20] = [
         Rule::ChosenIds,
         Rule::ClientUrls,
         Rule::StatusNumbers,
@@ -37,11 +39,13 @@ impl Rule {
         Rule::LeasesOrder,
         Rule::HashOfChosenLease,
         Rule::HashAtCompaction,
-        Rule::HeaderOfLiveMessage,
+        Rule::TextOfUndecodable,
         Rule::AfterCompactionCanceled,
         Rule::PutBehindDeleteFromKey,
         Rule::IgnoreBehindDelete,
         Rule::UrlsThatDoNotParse,
+        Rule::RefusedChange,
+        Rule::LargeOfBadVersion,
         Rule::UnstableSort,
         Rule::WhoAnswers,
     ];
@@ -82,16 +86,16 @@ impl Rule {
                 "HashKV is not asked at a revision that was once compacted at",
                 "etcd answers from a list that it made while compacting, once it is done; Quorate computes",
             ),
-            Rule::HeaderOfLiveMessage => (
-                "Watch: a header's revision below one that the stream showed before counts as that one",
-                "Quorate's header revisions do not fall",
+            Rule::TextOfUndecodable => (
+                "The text of the error for a request that does not decode",
+                "it is that of a protobuf library; the code is compared",
             ),
             Rule::AfterCompactionCanceled => (
                 "Nothing more is requested on a watch stream whose watcher was canceled by compaction",
                 "to etcd that watcher keeps its id and stays behind for ever, Quorate forgets it",
             ),
             Rule::PutBehindDeleteFromKey => (
-                "Nothing is compacted at the revision of a transaction that deletes from a key on and puts",
+                "Nothing is compacted or hashed at the revision of a transaction that deletes from a key on and puts",
                 "etcd loses the put, Quorate keeps it",
             ),
             Rule::IgnoreBehindDelete => (
@@ -101,6 +105,14 @@ impl Rule {
             Rule::UrlsThatDoNotParse => {
                 ("MemberUpdate is not sent URLs that do not parse", "etcd keeps them, Quorate refuses them")
             }
+            Rule::RefusedChange => (
+                "No restart after a change of members that was refused for its URLs or as one learner too many",
+                "etcd carries it out when it replays its log; Quorate refuses it again",
+            ),
+            Rule::LargeOfBadVersion => (
+                "No request above 500 000 bytes has a client version that is not UTF-8",
+                "etcd refuses it for its size, Quorate for the version, before it reads the body",
+            ),
             Rule::UnstableSort => (
                 "No more than 12 keys are sorted by anything but the key",
                 "from there on Go's sort leaves the order of equals open; Quorate keeps that of the keys",

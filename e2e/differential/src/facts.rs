@@ -14,6 +14,8 @@ pub struct Facts {
     /// Revisions that must not be compacted at.
     pub kept: BTreeSet<i64>,
     pub hash_has_chosen: bool,
+    /// A change of members came into the log and was refused there.
+    pub refused_change: bool,
     /// The TTL of each lease, in seconds.
     pub ttls: BTreeMap<i64, i64>,
     pub cluster: bool,
@@ -28,6 +30,7 @@ impl Facts {
             compactions: BTreeSet::new(),
             kept: BTreeSet::new(),
             hash_has_chosen: false,
+            refused_change: false,
             ttls: BTreeMap::new(),
             cluster,
             started: Instant::now(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use quorate_differential::server::Programs;
-use quorate_differential::suite::{self, Finding, Options};
+use quorate_differential::suite::{self, Finding, Options, Replayed};
 use quorate_differential::{Error, corpus, generate, run, shrink};
 
 /// Sends the same generated requests to a real etcd and to Quorate and compares every answer.
@@ -61,11 +61,11 @@ async fn judge(arguments: &Arguments) -> Result<ExitCode, Error> {
     if let Some(seed) = arguments.seed {
         return one(&programs, arguments, generate::sequence(seed, arguments.steps), seed).await;
     }
-    let (count, again) = suite::replay(&programs).await?;
+    let Replayed { sequences, coverage, again } = suite::replay(&programs).await?;
     for (path, divergence) in &again {
         println!("{}: {divergence}", path.display());
     }
-    println!("{count} past findings replayed, {} differ", again.len());
+    println!("{sequences} past findings replayed, {} differ", again.len());
     let options = Options {
         first_seed: arguments.first_seed.unwrap_or_else(generate::fresh_seed),
         steps: arguments.steps,
@@ -74,7 +74,8 @@ async fn judge(arguments: &Arguments) -> Result<ExitCode, Error> {
         divergences_max: arguments.differences,
     };
     println!("first seed {}, {} steps a sequence", options.first_seed, options.steps);
-    let report = suite::run(&programs, &options).await?;
+    let mut report = suite::run(&programs, &options).await?;
+    report.coverage.merge(&coverage);
     if arguments.table {
         print!("{}", report.coverage.table());
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, Value};
+use quorate_api::Error as Known;
 use quorate_api::etcdserverpb as pb;
 
 use crate::Error;
@@ -18,6 +20,8 @@ use crate::step::{Act, CLIENTS, Metadata, Step, show};
 use crate::watching::Watching;
 use crate::wire::{self, Method};
 
+/// Below the size that etcd refuses to receive, under the lowest limit of any sequence.
+const LARGE_BYTES: usize = 500_000;
 /// How long nothing more may come over watch streams at the end.
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -203,7 +207,15 @@ impl Pair {
 
     /// The rule by which a step is not sent.
     fn kept_back(&self, step: &Step) -> Option<Rule> {
+        if step.act == Act::Restart {
+            return self.facts.refused_change.then_some(Rule::RefusedChange);
+        }
         let request = step.request()?;
+        if step.metadata == Some(Metadata::BadVersion)
+            && self.theirs.resolve(request, self.facts.now, self.facts.compacted).encoded_len() > LARGE_BYTES
+        {
+            return Some(Rule::LargeOfBadVersion);
+        }
         match step.name() {
             "KV.Compact" => {
                 let request = self.theirs.resolve(request, self.facts.now, self.facts.compacted);
@@ -212,8 +224,12 @@ impl Pair {
             }
             "Maintenance.HashKV" => {
                 let request = self.theirs.resolve(request, self.facts.now, self.facts.compacted);
-                let listed = self.facts.compactions.contains(&wire::number(&request, &["revision"]));
-                listed.then_some(Rule::HashAtCompaction)
+                let asked = wire::number(&request, &["revision"]);
+                let at = if asked == 0 { self.facts.now } else { asked };
+                if self.facts.kept.contains(&at) {
+                    return Some(Rule::PutBehindDeleteFromKey);
+                }
+                self.facts.compactions.contains(&asked).then_some(Rule::HashAtCompaction)
             }
             "KV.Txn" => {
                 let ops = Ops::of(&request.transcode_to().ok()?);
@@ -285,6 +301,12 @@ impl Pair {
         self.facts.view(&self.theirs).outcome(&mut theirs, &mut used);
         self.facts.view(&self.ours).outcome(&mut ours, &mut Used::new());
         used.iter().for_each(|(rule, count)| *self.coverage.rules.entry(*rule).or_default() += count);
+        if metadata == Some(Metadata::Cut) {
+            for error in [&mut ours, &mut theirs].into_iter().filter_map(|outcome| outcome.error.as_mut()) {
+                error.text.clear();
+            }
+            *self.coverage.rules.entry(Rule::TextOfUndecodable).or_default() += 1;
+        }
         if ours != theirs {
             let what = "the answers differ".to_owned();
             return Some(Difference { what, quorate: show_outcome(&ours), etcd: show_outcome(&theirs) });
@@ -314,6 +336,10 @@ impl Pair {
         if let Some(last) = theirs.messages.last() {
             let nested = wire::number(last, &["range_response", "header", "revision"]);
             facts.now = facts.now.max(wire::number(last, &["header", "revision"])).max(nested);
+        }
+        if let Some(error) = &theirs.error {
+            facts.refused_change |=
+                [Known::PeerURLExist, Known::TooManyLearners].contains(&Known::from_message(&error.text));
         }
         let (Some(our_answer), Some(answer), None) = (ours.messages.first(), theirs.messages.first(), &theirs.error)
         else {

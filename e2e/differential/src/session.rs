@@ -27,6 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Watchers that are behind, by both servers' metrics.
 const BEHIND: &str = "\netcd_debugging_mvcc_slow_watcher_total ";
 
+/// Field 1000, a varint of 1.
+const UNKNOWN_FIELD: [u8; 3] = [0xc0, 0x3e, 1];
+/// Field 1000, bytes, of which more are announced than follow.
+const CUT_FIELD: [u8; 4] = [0xc2, 0x3e, 9, 0];
 /// What a name stands for that nothing has yet.
 const UNKNOWN: i64 = 998;
 
@@ -196,7 +200,13 @@ impl Session {
         let mut grpc = Grpc::new(self.channels[client].clone()).max_decoding_message_size(usize::MAX);
         let gone = |error: tonic::transport::Error| Status { code: tonic::Code::Unavailable, text: error.to_string() };
         grpc.ready().await.map_err(gone)?;
-        let bytes = Bytes::from(request.encode_to_vec());
+        let mut bytes = request.encode_to_vec();
+        match metadata {
+            Some(Metadata::UnknownField) => bytes.extend(UNKNOWN_FIELD),
+            Some(Metadata::Cut) => bytes.extend(CUT_FIELD),
+            _ => {}
+        }
+        let bytes = Bytes::from(bytes);
         let path = method.path.clone();
         let failed = |status: tonic::Status| Status::of(&status);
         let mut push = |bytes: Bytes| match DynamicMessage::decode(method.response.clone(), bytes) {
@@ -254,7 +264,7 @@ impl Session {
         }
     }
 
-    /// Ends the streams, and kills and starts the servers again on what they have on disk.
+    /// Ends the streams, and kills and starts the servers again on what they have on disk, one after the other.
     ///
     /// # Errors
     /// They do not come back.
@@ -289,7 +299,7 @@ fn with<T>(message: T, metadata: Option<Metadata>) -> tonic::Request<T> {
         Some(Metadata::Version) => ("client-api-version", value(b"3.7")),
         Some(Metadata::BadVersion) => ("client-api-version", value(b"3.\xff7")),
         Some(Metadata::Token) => ("token", value(b"nobody.12")),
-        None => return request,
+        Some(Metadata::UnknownField | Metadata::Cut) | None => return request,
     };
     request.metadata_mut().insert(name, value);
     request

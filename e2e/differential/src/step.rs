@@ -33,7 +33,7 @@ pub struct Step {
     pub act: Act,
 }
 
-/// Metadata that servers look at.
+/// What is unusual about how a request is sent: metadata that servers look at, or bytes behind the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metadata {
     /// `hasleader: true`
@@ -44,13 +44,19 @@ pub enum Metadata {
     BadVersion,
     /// A `token` that nobody issued.
     Token,
+    /// The message and a field that nobody knows.
+    UnknownField,
+    /// The message and the beginning of a field, so that it cannot be decoded.
+    Cut,
 }
 
-pub const METADATA: [(&str, Metadata); 4] = [
+pub const METADATA: [(&str, Metadata); 6] = [
     ("hasleader", Metadata::HasLeader),
     ("version", Metadata::Version),
     ("badversion", Metadata::BadVersion),
     ("token", Metadata::Token),
+    ("unknownfield", Metadata::UnknownField),
+    ("cut", Metadata::Cut),
 ];
 
 #[derive(Debug, Clone)]

@@ -44,19 +44,28 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+/// What the past findings showed.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    pub sequences: usize,
+    pub coverage: Coverage,
+    /// Those that are back, with their files.
+    pub again: Vec<(PathBuf, Divergence)>,
+}
+
 /// Plays every past finding.
 ///
 /// # Errors
-/// Those of the judge itself; differences are returned with their files.
-pub async fn replay(programs: &Programs) -> Result<(usize, Vec<(PathBuf, Divergence)>), Error> {
-    let past = corpus::load(&corpus::folder())?;
-    let mut again = Vec::new();
-    for (path, sequence) in &past {
-        if let Some(divergence) = play(programs, &sequence.setting, &sequence.steps).await?.divergence {
-            again.push((path.clone(), divergence));
-        }
+/// Those of the judge itself.
+pub async fn replay(programs: &Programs) -> Result<Replayed, Error> {
+    let mut replayed = Replayed::default();
+    for (path, sequence) in corpus::load(&corpus::folder())? {
+        let played = play(programs, &sequence.setting, &sequence.steps).await?;
+        replayed.sequences += 1;
+        replayed.coverage.merge(&played.coverage);
+        replayed.again.extend(played.divergence.map(|divergence| (path, divergence)));
     }
-    Ok((past.len(), again))
+    Ok(replayed)
 }
 
 /// Plays sequences of rising seeds.

@@ -13,7 +13,7 @@ use crate::coverage::Coverage;
 use crate::facts::Facts;
 use crate::run::{Difference, flag, shortened};
 use crate::session::Session;
-use crate::step::{Metadata, show};
+use crate::step::{Metadata, Step, show};
 use crate::stream::Taken;
 use crate::wire;
 
@@ -44,8 +44,6 @@ struct State {
     /// Something may have been written while a watcher was behind.
     racing: bool,
     settled: bool,
-    /// The highest revision of a header, on each side.
-    shown: [i64; 2],
 }
 
 impl Watching {
@@ -118,9 +116,17 @@ impl Watching {
             }
             Some(("progress_request", _)) => {
                 if state.watchers.is_empty() || state.watchers.values().any(|start| *start > facts.now) {
-                    return;
+                    // Not answered now, and later it might be: what comes behind it is refused at once, and tells that it was read.
+                    let refused = Step::parse("Watch.Watch/0 create_request { key: \"a\" start_revision: -1 }")
+                        .expect("the line is a step");
+                    let bytes = Bytes::from(refused.request().map(DynamicMessage::encode_to_vec).unwrap_or_default());
+                    for side in [&mut *ours, &mut *theirs] {
+                        side.stream(stream, metadata).send(bytes.clone()).await;
+                    }
+                    Box::new(|message| flag(message, "created"))
+                } else {
+                    Box::new(|message| wire::number(message, &["watch_id"]) == -1)
                 }
-                Box::new(|message| wire::number(message, &["watch_id"]) == -1)
             }
             _ => return,
         };
@@ -197,11 +203,6 @@ impl Watching {
 impl State {
     /// Takes note of what both sides were sent.
     fn agree(&mut self, taken: &[Taken; 2], coverage: &mut Coverage) {
-        for (side, taken) in taken.iter().enumerate() {
-            for message in &taken.messages {
-                self.shown[side] = self.shown[side].max(wire::number(message, &["header", "revision"]));
-            }
-        }
         for message in &taken[1].messages {
             coverage.message(message);
             let id = wire::number(message, &["watch_id"]);
@@ -233,7 +234,7 @@ fn compared(taken: &[Taken; 2], state: &State, sides: [&Session; 2], facts: &Fac
         let mut none = Used::new();
         let used = if side == 1 { &mut *used } else { &mut none };
         messages.iter_mut().for_each(|message| facts.view(sides[side]).message(message, used));
-        if state.racing { by_watcher_behind(&messages) } else { by_watcher(&messages, state.shown[side], used) }
+        if state.racing { by_watcher_behind(&messages) } else { by_watcher(&messages) }
     })
 }
 

@@ -78,7 +78,7 @@ impl Draw {
         if !ignore_value || self.percent(10) {
             let _ = write!(text, " value: \"{}\"", self.value());
         }
-        if (!ignore_lease || self.percent(10)) && self.percent(15) {
+        if !ignore_lease && self.percent(20) || ignore_lease && self.percent(10) {
             let _ = write!(text, " lease: {}", self.lease_id());
         }
         for (name, set) in
@@ -97,7 +97,7 @@ impl Draw {
             5..10 => "\\000\\377".to_owned(),
             10..13 => format!("fill:{}", self.one(&[100, 3000, 9000])),
             13 if self.kind == Kind::Limits => format!("fill:{}", self.one(&[9_970, 9_990, 10_000, 100_000, 600_000])),
-            13 if self.percent(5) => format!("fill:{}", self.one(&[1_572_700, 1_572_864, 2_097_151, 2_200_000])),
+            13 if self.percent(12) => format!("fill:{}", self.one(&[1_572_700, 1_572_864, 2_097_151, 2_200_000])),
             _ => self.below(10).to_string(),
         }
     }

@@ -9,17 +9,18 @@ impl Draw {
             0..32 => {
                 let ttl = self.one(&["600", "6000", "60000", "9000000000", "9000000001"]);
                 // Never an id that the server could choose.
-                let id = self.one(&["101", "102", "103", "104", "105", "106", "-3"]);
+                let id = self.one(&["101", "102", "103", "101", "102", "103", "-3"]);
                 lines.push(format!("Lease.LeaseGrant ID: {id} TTL: {ttl}"));
             }
             32..38 => lines.push("Lease.LeaseGrant TTL: 600".to_owned()),
-            38..50 => lines.push(format!("Lease.LeaseRevoke ID: {id}")),
-            50..62 => lines.push(format!("Lease.LeaseKeepAlive ID: {id}")),
-            62..78 => {
+            38..46 => lines.push(format!("Lease.LeaseRevoke ID: {id}")),
+            46..60 => lines.push(format!("Lease.LeaseKeepAlive ID: {id}")),
+            60..78 => {
                 let keys = if self.percent(60) { " keys: true" } else { "" };
                 lines.push(format!("Lease.LeaseTimeToLive ID: {id}{keys}"));
             }
-            78..88 => lines.push("Lease.LeaseLeases".to_owned()),
+            78..82 => self.leased_keys(lines),
+            82..88 => lines.push("Lease.LeaseLeases".to_owned()),
             88..97 => {
                 let ttl = self.one(&["0", "-5", "1", "2"]);
                 lines.push(format!("Lease.LeaseGrant ID: 201 TTL: {ttl}"));
@@ -36,6 +37,18 @@ impl Draw {
                 lines.push("gone ID: 301".to_owned());
             }
             _ => lines.push("Lease.LeaseLeases".to_owned()),
+        }
+    }
+
+    /// A lease with keys, which are listed and now and then go with it.
+    fn leased_keys(&mut self, lines: &mut Vec<String>) {
+        lines.push("Lease.LeaseGrant ID: 104 TTL: 6000".to_owned());
+        for _ in 0..1 + self.below(4) {
+            lines.push(format!("KV.Put key: \"{}\" value: \"leased\" lease: 104", self.key()));
+        }
+        lines.push("Lease.LeaseTimeToLive ID: 104 keys: true".to_owned());
+        if self.percent(60) {
+            lines.push("Lease.LeaseRevoke ID: 104".to_owned());
         }
     }
 }

@@ -19,7 +19,8 @@ impl Draw {
             }
             50..58 => lines.push("Maintenance.Alarm action: GET".to_owned()),
             58..70 => self.alarm(lines),
-            70..76 => {
+            70 => lines.push("Health.List".to_owned()),
+            71..76 => {
                 let service = self.one(&["", "service: \"etcdserverpb.KV\"", "service: \"\""]);
                 lines.push(format!("Health.Check {service}"));
             }
@@ -36,6 +37,12 @@ impl Draw {
         // A member of the other side has another id where Quorate has three.
         let member = if self.kind == Kind::Three { "7" } else { self.one(&["self", "7", "0"]) };
         lines.push(format!("Maintenance.Alarm action: ACTIVATE memberID: {member} alarm: {kind}"));
+        let both = self.percent(15);
+        if both {
+            lines.push("Maintenance.Alarm action: ACTIVATE memberID: 3 alarm: NOSPACE".to_owned());
+            lines.push("Maintenance.Alarm action: ACTIVATE memberID: 2 alarm: CORRUPT".to_owned());
+            lines.push("Maintenance.Alarm action: GET".to_owned());
+        }
         for _ in 0..2 + self.below(5) {
             let line = match self.below(9) {
                 0 | 1 => self.put(),
@@ -54,10 +61,14 @@ impl Draw {
         }
         lines.push("Maintenance.Alarm action: GET alarm: CORRUPT".to_owned());
         lines.push(format!("Maintenance.Alarm action: DEACTIVATE memberID: {member} alarm: {kind}"));
+        if both {
+            lines.push("Maintenance.Alarm action: DEACTIVATE memberID: 3 alarm: NOSPACE".to_owned());
+            lines.push("Maintenance.Alarm action: DEACTIVATE memberID: 2 alarm: CORRUPT".to_owned());
+        }
     }
 
     fn members(&mut self, lines: &mut Vec<String>) {
-        match self.below(12) {
+        match self.below(14) {
             0..3 => {
                 let linearizable = if self.percent(50) { " linearizable: true" } else { "" };
                 lines.push(format!("Cluster.MemberList{linearizable}"));
@@ -71,15 +82,15 @@ impl Draw {
             }
             5..8 => self.learner(lines),
             8 => {
-                let id = self.one(&["self", "1", "member1", "member2"]);
+                let id = self.one(&["self", "self", "1", "member1", "member2"]);
                 lines.push(format!("Cluster.MemberRemove ID: {id}"));
             }
             9 => {
-                let id = self.one(&["self", "1", "member1"]);
+                let id = self.one(&["self", "self", "1", "member1"]);
                 lines.push(format!("Cluster.MemberPromote ID: {id}"));
             }
             _ => {
-                let id = self.one(&["self", "1"]);
+                let id = self.one(&["self", "self", "self", "1"]);
                 let url = self.one(&["http://127.0.0.1:1", "http://127.0.0.1:2", "localhost:1"]);
                 lines.push(format!("Cluster.MemberUpdate ID: {id} peerURLs: \"{url}\""));
             }
