@@ -4,10 +4,10 @@ use bytes::Bytes;
 use quorate_core::apply::{Applied, Limits};
 use quorate_core::command::{self, BatchBuilder};
 use quorate_core::log::Entry;
-use quorate_core::membership::Change;
+use quorate_core::membership::Proposed;
 use quorate_core::node::Event;
 
-use crate::cluster::{Cluster, What};
+use crate::cluster::Cluster;
 use crate::host::Host;
 use crate::model::Answer;
 use crate::options::Bug;
@@ -38,6 +38,10 @@ impl Cluster {
             }
         }
         let applied = turn.finish();
+        let level = process.machine.feature_level();
+        if level > host.knows {
+            self.check_known(host, level);
+        }
         let index = applied.applied.index;
         self.note(host.id, "applied {} entries up to {}", [count, index, 0]);
         if let Some(applied) = self.write_applied(host, applied) {
@@ -123,8 +127,9 @@ impl Cluster {
     pub(crate) fn apply_change(&mut self, host: &mut Host, entry: &Entry, payload: Bytes) {
         let Some(process) = &mut host.process else { return };
         self.world.committed(host.id, entry);
+        let before = process.machine.membership().clone();
         let mut turn = process.machine.turn(&process.live, Limits::default());
-        let proposed = quorate_core::membership::Proposed::decode(payload.clone());
+        let proposed = Proposed::decode(payload.clone());
         if let Err(error) = turn.change(entry.index, entry.term, payload) {
             return self.fail(host, &format!("cannot apply {}: {error}", entry.index));
         }
@@ -139,35 +144,11 @@ impl Cluster {
         );
         self.answer(host, applied);
         if let (Some(_), Ok(proposed)) = (&accepted, proposed) {
-            self.changed(host, entry.index, &proposed.change);
+            self.check_known(host, proposed.change.feature_level());
+            self.changed(host, entry.index, &before, &proposed.change);
         }
         if let Some(process) = &mut host.process {
             process.events.push(Event::ChangeApplied { index: entry.index, accepted });
-        }
-    }
-
-    /// The operator starts a machine for an added member; a removed one goes, after it told others what it knows.
-    fn changed(&mut self, host: &Host, index: u64, change: &Change) {
-        let first = self.changes.insert(index);
-        match change {
-            Change::AddLearner(member) if first => {
-                self.world.counts.add("members added");
-                self.add_host(member.id);
-            }
-            Change::Promote(_) if first => self.world.counts.add("learners promoted"),
-            Change::Remove(id) => {
-                if first {
-                    self.world.counts.add("members removed");
-                }
-                if let Some(broken) = self.hosts.get_mut(id).filter(|other| other.broken.is_some() && !other.removed) {
-                    broken.removed = true;
-                    self.world.counts.add("damaged members replaced");
-                }
-                if *id == host.id {
-                    self.at(self.now + 1_000_000, What::Gone { id: *id });
-                }
-            }
-            _ => {}
         }
     }
 }

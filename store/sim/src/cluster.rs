@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_core::feature;
 use quorate_core::log::{MemberId, SnapshotMeta};
 use quorate_core::node::Event;
 
-use crate::chance::Chance;
 use crate::asks::KEEPERS;
+use crate::chance::Chance;
 use crate::checkers::history::Call;
 use crate::clients::Operation;
 use crate::host::Host;
@@ -101,6 +102,8 @@ pub(crate) enum What {
     },
     Administer,
     Calm,
+    /// Long enough after the faults: nobody campaigns any more.
+    Settled,
 }
 
 /// A whole cluster with its clients. Everything in it follows from the seed and the options.
@@ -132,6 +135,12 @@ pub struct Cluster {
     /// How many voters the operator wants.
     pub(crate) wanted: u64,
     pub(crate) next_id: MemberId,
+    /// Log index of the last founder.
+    pub(crate) founded: u64,
+    /// Of the versions that founders begin with.
+    older: Chance,
+    /// The term that was led when everything had come to rest.
+    pub(crate) settled_term: u64,
     pub(crate) operations: BTreeMap<u64, Operation>,
     pub(crate) next_operation: u64,
     /// What clients asked for and were answered.
@@ -168,6 +177,9 @@ impl Cluster {
             changes: BTreeSet::new(),
             wanted: options.members,
             next_id: founders.len() as u64 + 1,
+            founded: founders.len() as u64,
+            older: Chance::new(seed ^ 0x6f6c_6465),
+            settled_term: 0,
             operations: BTreeMap::new(),
             next_operation: 0,
             history: Vec::new(),
@@ -189,7 +201,13 @@ impl Cluster {
         if skew != 100 {
             self.world.counts.add("clocks skewed");
         }
-        self.hosts.insert(id, Host::new(id, founders, self.seed, TICK_MICROS * skew / 100));
+        let founds_none = founders.is_empty();
+        let mut host = Host::new(id, founders, self.seed, TICK_MICROS * skew / 100);
+        // In half of the clusters some founders begin with the older version; who comes later has the newer one.
+        if !founds_none && self.seed.is_multiple_of(2) && self.older.percent(50) {
+            host.knows = feature::FOUNDING;
+        }
+        self.hosts.insert(id, host);
         let at = self.now + self.chance.between(0, 50_000);
         self.at(at, What::Start { id });
     }
@@ -221,6 +239,7 @@ impl Cluster {
         }
         self.at(500_000, What::Administer);
         self.at(calm, What::Calm);
+        self.at(calm + SETTLE_MICROS, What::Settled);
         for client in 0..self.options.clients + KEEPERS {
             self.at(300_000, What::Client { client });
         }
@@ -320,6 +339,7 @@ impl Cluster {
             What::Heal { number } => self.heal(number),
             What::Administer => self.administer(),
             What::Calm => self.calm(),
+            What::Settled => self.settled_term = self.leader_term(),
         }
     }
 

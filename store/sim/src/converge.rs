@@ -15,6 +15,24 @@ impl Cluster {
         self.hosts.values().filter(|host| term(host).is_some()).max_by_key(term)
     }
 
+    /// 0 when nobody leads.
+    pub(crate) fn leader_term(&self) -> u64 {
+        self.leader().and_then(|host| host.process.as_ref()).map_or(0, |process| process.node.status().term)
+    }
+
+    /// No storm of elections, and no change of members that never ends.
+    fn check_at_rest(&mut self) {
+        let (settled, term) = (self.settled_term, self.leader_term());
+        if settled != term {
+            self.world.violate(format!("term {settled} was led long after the faults ended, and {term} in the end"));
+        }
+        let joint = |host: &Host| host.process.as_ref().is_some_and(|process| process.machine.membership().is_joint());
+        if self.leader().is_some_and(joint) {
+            self.world.violate("a joint change has not ended although the faults ended long ago".to_owned());
+        }
+        self.world.counts.add("clusters without an election at rest");
+    }
+
     pub(crate) fn check_converged(&mut self) {
         let Some(leader) = self.leader() else {
             return self.world.violate("nobody leads although the faults ended long ago".to_owned());
@@ -24,6 +42,7 @@ impl Cluster {
             .iter()
             .flat_map(|process| process.machine.membership().members().map(|member| member.id))
             .collect();
+        self.check_at_rest();
         self.check_observers();
         self.check_history();
         let last = self.world.last();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 39] = [
+pub const FAULTS: [&str; 43] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -42,11 +42,15 @@ pub const FAULTS: [&str; 39] = [
     "members added",
     "learners promoted",
     "members removed",
+    "leaders removed",
+    "joint changes begun",
+    "joint changes ended",
+    "members upgraded",
     "operations timed out",
 ];
 
 /// Every check that a suite must have made.
-pub const CHECKS: [&str; 44] = [
+pub const CHECKS: [&str; 47] = [
     "committed entries compared",
     "executions told apart",
     "acknowledged writes checked",
@@ -59,6 +63,9 @@ pub const CHECKS: [&str; 44] = [
     "leaders of a term compared",
     "HashKV compared",
     "members converged",
+    "clusters without an election at rest",
+    "joint changes refused below their level",
+    "entries of a higher level applied",
     "answers of all members compared",
     "leases, alarms and sizes compared",
     "transactions: nested",

@@ -42,6 +42,10 @@ impl Cluster {
         let status = process.node.status();
         if status.role == Role::Leader {
             self.world.leads(host.id, status.term);
+            let own = process.machine.membership().get(host.id);
+            if own.is_some_and(|member| member.learner) {
+                self.world.violate(format!("member {} leads as a learner", host.id));
+            }
         }
         self.tell_lessor(host);
     }

@@ -55,6 +55,8 @@ pub struct Host {
     pub crash_in: Option<(u64, bool)>,
     pub paused_until: u64,
     pub removed: bool,
+    /// The feature level that its version knows.
+    pub knows: u32,
     /// The member's clock: microseconds between two ticks.
     pub tick_micros: u64,
     pub fsync_micros: u64,
@@ -135,6 +137,7 @@ impl Host {
             crash_in: None,
             paused_until: 0,
             removed: false,
+            knows: quorate_core::feature::KNOWN,
             tick_micros,
             fsync_micros: 1_000,
             cut_in_sync: false,

@@ -51,6 +51,8 @@ pub enum Bug {
     IgnoreGrant,
     /// Grants a lease under an id that is taken.
     ReuseLease,
+    /// Raises the feature level although a member does not know it.
+    RaiseEarly,
     /// Leaves out writes when the member's own database is over its quota.
     QuotaBySize,
 }

@@ -1,6 +1,7 @@
 //! The suite: seeds that must hold, planted bugs that must be found, and replay.
 
 mod disk;
+mod membership;
 
 use super::*;
 

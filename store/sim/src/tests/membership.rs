@@ -1,0 +1,24 @@
+//! Members that come, go and are upgraded: in clusters of every size, and planted bugs of it.
+
+use super::*;
+
+/// Counted over clusters of 1, 5 and 7 members; 3 is what the other suites have.
+#[test]
+fn clusters_of_one_five_and_seven_lose_nothing_under_any_fault() {
+    let mut counts = Counts::default();
+    for members in [1, 5, 7] {
+        for seed in 1..=16 {
+            let report = run(seed, &Options { members, fault_micros: 8_000_000, ..Options::default() });
+            assert_eq!(report.violation, None, "{members} members, seed {seed}\n{}", trace::text());
+            counts.merge(&report.counts);
+        }
+    }
+    for happened in ["leaders removed", "joint changes begun", "joint changes ended", "members upgraded"] {
+        assert!(counts.get(happened) > 0, "never happened: {happened}; {counts:?}");
+    }
+}
+
+#[test]
+fn a_feature_level_that_is_raised_before_all_members_know_it_is_found() {
+    found_as(Bug::RaiseEarly, &["must apply"]);
+}
