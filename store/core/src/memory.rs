@@ -219,6 +219,7 @@ mod tests {
         let mut cursor = memory.cursor(Family::Keys, b"", None).unwrap();
         assert_eq!(key(cursor.next()).as_deref(), Some("a"));
         assert!(cursor.next().is_err() && cursor.seek_back(b"bb").is_err());
+        drop(cursor);
         let mut batch = WriteBatch::default();
         batch.put(Family::Keys, "b", "new");
         copy.write(&batch);
