@@ -4,7 +4,7 @@
 //! etcd hashes the bytes `key`, then every row (key and value) in revision order. Walking backwards, a row is superseded when a
 //! later one named it, so one pass suffices.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use super::crc::Suffix;
 use super::rows::{LogKind, LogRow, Superseded};
@@ -34,29 +34,18 @@ pub fn hash_kv(view: &dyn View, state: &State, revision: i64) -> Result<HashKv, 
     }
     let hash_revision = if revision == 0 { state.revision } else { revision };
     let compact_revision = state.compact_revision;
-    let hash = hash_rows(view, compact_revision, hash_revision, false)?;
+    let hash = hash_rows(view, compact_revision, hash_revision)?;
     Ok(HashKv { hash, compact_revision, hash_revision })
 }
 
-/// The hash that etcd remembers of a compaction to `revision` from the watermark `previous`. It must be taken from a view in
-/// which nothing above `previous` was swept.
-///
-/// # Errors
-/// The store's own.
-pub fn compaction_hash(view: &dyn View, previous: i64, revision: i64) -> Result<HashKv, Error> {
-    let hash = hash_rows(view, previous, revision, true)?;
-    Ok(HashKv { hash, compact_revision: previous, hash_revision: revision })
-}
-
-/// `tombstones_kept`: a compaction at `revision` keeps tombstones of exactly it, so they too make the set of kept rows non-empty.
-fn hash_rows(view: &dyn View, compact_revision: i64, revision: i64, tombstones_kept: bool) -> Result<u32, Error> {
+fn hash_rows(view: &dyn View, compact_revision: i64, revision: i64) -> Result<u32, Error> {
     let mut suffix = Suffix::empty();
-    let anything_kept = hash_back(view, compact_revision, revision, tombstones_kept, &mut suffix)?;
+    let anything_kept = hash_back(view, compact_revision, revision, &mut suffix)?;
     if !anything_kept && compact_revision > 0 {
         // etcd then skips nothing: what compaction left of the rows below the watermark counts.
         suffix = Suffix::empty();
         hash_above(view, compact_revision, revision, &mut suffix)?;
-        hash_back(view, compact_revision, revision.min(compact_revision), false, &mut suffix)?;
+        hash_back(view, compact_revision, revision.min(compact_revision), &mut suffix)?;
     }
     let seed_bytes = u32::try_from(SEED.len()).expect("three bytes");
     suffix.prepend(crc32c::crc32c(SEED), seed_bytes);
@@ -64,13 +53,7 @@ fn hash_rows(view: &dyn View, compact_revision: i64, revision: i64, tombstones_k
 }
 
 /// Prepends the rows that count from `revision` back to the first; returns whether etcd's set of kept rows has any.
-fn hash_back(
-    view: &dyn View,
-    compact_revision: i64,
-    revision: i64,
-    tombstones_kept: bool,
-    suffix: &mut Suffix,
-) -> Result<bool, Error> {
+fn hash_back(view: &dyn View, compact_revision: i64, revision: i64, suffix: &mut Suffix) -> Result<bool, Error> {
     // Bounded by the rows between the watermark and `revision`, and by rows that wait for the sweep.
     let mut superseded = BTreeSet::new();
     let mut anything_kept = false;
@@ -81,7 +64,7 @@ fn hash_back(
         let newest = !superseded.remove(&at);
         let tombstone = log.kind == LogKind::Delete;
         let lives = newest && !tombstone;
-        anything_kept |= lives || tombstones_kept && newest && tombstone && at.main == revision;
+        anything_kept |= lives;
         let above = at.main > compact_revision;
         if above || lives {
             suffix.prepend(log.row_crc, log.row_bytes);
@@ -108,29 +91,4 @@ fn walk_back(view: &dyn View, revision: i64, mut visit: impl FnMut(Revision, &Lo
         visit(keys::read_log_key(row.key)?, &LogRow::decode(row.key, row.value)?);
     }
     Ok(())
-}
-
-/// The hashes of the newest compactions, which etcd serves for exactly their revisions. Kept in memory only, as there.
-#[derive(Debug, Clone, Default)]
-pub struct CompactionHashes {
-    /// Ascending by revision.
-    hashes: VecDeque<HashKv>,
-}
-
-impl CompactionHashes {
-    /// etcd keeps ten.
-    pub const KEPT: usize = 10;
-
-    pub fn push(&mut self, hash: HashKv) {
-        assert!(self.hashes.back().is_none_or(|last| last.hash_revision < hash.hash_revision), "compactions ascend");
-        self.hashes.push_back(hash);
-        if self.hashes.len() > CompactionHashes::KEPT {
-            self.hashes.pop_front();
-        }
-    }
-
-    /// The hash of the compaction at exactly `revision`.
-    pub fn find(&self, revision: i64) -> Option<HashKv> {
-        self.hashes.iter().find(|hash| hash.hash_revision == revision).copied()
-    }
 }

@@ -15,7 +15,7 @@ mod sweep;
 pub(crate) mod txn;
 
 pub use events::{Event, EventKind, EventLimits, Events, events, events_where};
-pub use hash::{CompactionHashes, HashKv, compaction_hash, hash_kv};
+pub use hash::{HashKv, hash_kv};
 pub use interval::Interval;
 pub use keys::APPLIED_KEY;
 pub use read::{count, lookup, range, range_uncounted, value_at};
