@@ -46,6 +46,13 @@ pub struct ConfState {
     pub auto_leave: bool,
 }
 
+impl ConfState {
+    /// Whether the member is one of this configuration, in whatever part.
+    pub fn names(&self, id: MemberId) -> bool {
+        [&self.voters, &self.learners, &self.outgoing, &self.learners_next].iter().any(|ids| ids.contains(&id))
+    }
+}
+
 /// The point of the log that a snapshot stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SnapshotMeta {

@@ -270,10 +270,13 @@ impl Storage for LogStore {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
         match &self.snapshot {
-            // A snapshot below the cut would leave the follower where it was.
-            Some(meta) if meta.index >= request_index.max(self.truncated.0) => Ok(convert::raft_snapshot(meta)),
+            // A snapshot below the cut would leave the follower where it was; and who joined after it was taken ignores it, as raft
+            // does with one that does not name the member itself, and would be sent it again for ever.
+            Some(meta) if meta.index >= request_index.max(self.truncated.0) && meta.conf_state.names(to) => {
+                Ok(convert::raft_snapshot(meta))
+            }
             _ => {
                 self.snapshot_wanted.set(true);
                 Err(StorageError::SnapshotTemporarilyUnavailable.into())

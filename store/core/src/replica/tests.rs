@@ -187,3 +187,18 @@ fn a_replaying_member_gives_up_a_leader_that_is_gone() {
     }
     assert!(ask(&mut replica), "nobody was heard for an election timeout");
 }
+
+#[test]
+fn a_snapshot_from_before_a_member_joined_is_not_sent_to_it_and_a_new_one_is_asked_for() {
+    let mut replica = leader();
+    let conf_state = ConfState { voters: vec![1, 2], ..Default::default() };
+    replica.snapshot_built(SnapshotMeta { index: 3, term: replica.term(), conf_state });
+    let snapshot = |replica: &Replica, to| raft::Storage::snapshot(&replica.node.raft.raft_log.store, 0, to);
+    assert!(snapshot(&replica, 2).is_ok());
+    assert!(!replica.snapshot_wanted());
+    assert!(snapshot(&replica, 3).is_err());
+    assert!(replica.snapshot_wanted());
+    let conf_state = ConfState { voters: vec![1, 2], learners: vec![3], ..Default::default() };
+    replica.snapshot_built(SnapshotMeta { index: 4, term: replica.term(), conf_state });
+    assert!(snapshot(&replica, 3).is_ok());
+}
