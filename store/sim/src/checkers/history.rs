@@ -264,7 +264,10 @@ mod tests {
         Asked::Write(Request::Put(pb::PutRequest { key, value, ..Default::default() }))
     }
 
-    fn call(asked: Asked, began: u64, answered: Option<(u64, i64, Option<(&str, i64)>)>) -> Call {
+    /// When, at which revision, and the value with its version that was read.
+    type Told<'a> = (u64, i64, Option<(&'a str, i64)>);
+
+    fn call(asked: Asked, began: u64, answered: Option<Told<'_>>) -> Call {
         let answered = answered.map(|(at, revision, read)| {
             let kv = read.map(|(value, version)| KeyValue {
                 key: "k".into(),
