@@ -113,7 +113,7 @@ impl Cluster {
         let built = host.process.as_ref().and_then(|process| process.built.clone());
         match built.filter(|(built, _)| built.index == meta.index) {
             Some((meta, rows)) => {
-                let packet = Packet::Snapshot { boot: host.boot, message: encode(message), meta, rows };
+                let packet = Packet::Snapshot { boot: host.boot, message: encode(message), meta, rows: Box::new(rows) };
                 self.send(host.id, to, packet);
             }
             None => {

@@ -20,7 +20,7 @@ pub enum Packet {
         boot: u64,
         message: Bytes,
         meta: SnapshotMeta,
-        rows: Memory,
+        rows: Box<Memory>,
     },
     Forward {
         boot: u64,
@@ -130,7 +130,7 @@ impl Cluster {
                 let Ok(message) = Message::decode(message) else { return };
                 process.events.push(Event::Message(message));
                 let name = host.take_name();
-                host.received = Some(Received { name, meta, rows });
+                host.received = Some(Received { name, meta, rows: *rows });
                 self.at(self.now + 1_000, What::SnapshotSent { id: from, boot, to: host.id, installed: true });
             }
             Packet::Forward { boot: sender, sequence, term, proposals } if boot == host.boot => {
