@@ -44,7 +44,7 @@ impl Rounds {
         self.current = None;
     }
 
-    fn next_context(&mut self) -> Vec<u8> {
+    pub(super) fn next_context(&mut self) -> Vec<u8> {
         self.counter += 1;
         [self.member, self.boot, self.counter].iter().flat_map(|part| part.to_be_bytes()).collect()
     }

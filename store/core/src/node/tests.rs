@@ -6,6 +6,8 @@ mod departure;
 mod fence;
 mod hand;
 mod joint;
+mod liveness;
+mod reads;
 mod space;
 mod timers;
 

@@ -78,10 +78,14 @@ impl Hand {
 
     /// Time passes for all members; messages arrive between two ticks.
     pub fn pass(&mut self, ticks: usize) {
+        let all: Vec<MemberId> = self.cluster.hosts.keys().copied().collect();
+        self.pass_of(&all, ticks);
+    }
+
+    /// Time passes for these.
+    pub fn pass_of(&mut self, ids: &[MemberId], ticks: usize) {
         for _ in 0..ticks {
-            for id in self.cluster.hosts.keys().copied().collect::<Vec<_>>() {
-                self.tick(id);
-            }
+            ids.iter().for_each(|id| self.tick(*id));
             self.settle();
         }
     }
