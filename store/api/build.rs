@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 16] = [
+const PROTOS: [&str; 17] = [
     "mvccpb/kv.proto",
     "authpb/auth.proto",
     "membershippb/membership.proto",
@@ -19,6 +19,7 @@ const PROTOS: [&str; 16] = [
     "v3lockpb/v3lock.proto",
     "v3electionpb/v3election.proto",
     "quorate/v1/admin.proto",
+    "quorate/v1/recovery.proto",
     "grpc/health/v1/health.proto",
 ];
 

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod backend;
 pub mod command;
 pub mod feature;
+pub mod integrity;
 pub mod lease;
 pub mod log;
 pub mod membership;

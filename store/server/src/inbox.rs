@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use quorate_core::node::Event;
 use tokio::sync::oneshot;
 
+use quorate_core::integrity::Report;
 use quorate_core::membership::Membership;
 use quorate_core::replica::Progress;
 
@@ -52,6 +53,8 @@ pub enum Input {
         fenced: bool,
         done: oneshot::Sender<()>,
     },
+    /// Replace this member's state by its leader's.
+    Rebuild(oneshot::Sender<Rebuilt>),
     /// Shut down: hand leadership over if possible, flush, stop.
     Stop,
 }
@@ -62,6 +65,14 @@ pub struct Inspection {
     pub membership: Membership,
     pub progress: Vec<Progress>,
     pub last_index: u64,
+    pub integrity: Report,
+}
+
+/// The state that replaced this member's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    pub index: u64,
+    pub revision: i64,
 }
 
 #[derive(Default)]

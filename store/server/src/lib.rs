@@ -11,6 +11,7 @@ pub mod directory;
 pub mod driver;
 pub mod http;
 pub mod inbox;
+pub mod integrity;
 pub mod lessor;
 pub mod listen;
 pub mod logging;

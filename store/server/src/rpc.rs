@@ -16,11 +16,13 @@ mod maintenance;
 mod observe;
 mod range_stream;
 mod reads;
+mod recovery;
 mod router;
 mod watch;
 
 use std::sync::Arc;
 
+use quorate_api::admin::recovery_server::RecoveryServer;
 use quorate_api::etcdserverpb::auth_server::AuthServer;
 use quorate_api::etcdserverpb::cluster_server::ClusterServer;
 use quorate_api::etcdserverpb::kv_server::KvServer;
@@ -55,5 +57,6 @@ pub fn client_router(store: &Store, metrics: &Arc<Metrics>, health: Health, conf
         .with(ClusterServer::new(cluster::Cluster::new(store.clone())).max_decoding_message_size(max))
         .with(MaintenanceServer::new(maintenance).max_decoding_message_size(max))
         .with(AuthServer::new(auth::Auth::new(store.clone())).max_decoding_message_size(max))
+        .with(RecoveryServer::new(recovery::Recovery::new(store.clone())))
         .with(HealthServer::new(health))
 }

@@ -30,6 +30,7 @@ use crate::watch_hub::WatchHub;
 
 mod cluster;
 mod live;
+mod recovery;
 mod state;
 
 pub use live::FENCED;

@@ -67,6 +67,9 @@ pub(super) fn store(machine: &mut Machine, rows: &mut Overlay<'_>) {
         rows.put(family, Bytes::from_static(APPLIED_KEY), value.clone());
     }
     rows.put(Family::Meta, Bytes::from_static(Core::KEY), machine.core.encode());
+    if let Some((key, value)) = machine.integrity.take_change() {
+        rows.put(Family::Meta, key, value);
+    }
     for (key, value) in machine.superseded.take_changes() {
         match value {
             Some(value) => rows.put(Family::Meta, key, value),

@@ -31,6 +31,7 @@ use quorate_api::etcdserverpb as pb;
 use crate::backend::{self, View, WriteBatch};
 use crate::command::{self, Command, CommandId, Request};
 use crate::feature;
+use crate::integrity::Chain;
 use crate::log::{ConfState, Index, MemberId, Term};
 use crate::membership::{Membership, Proposed, Refused, RowError};
 use crate::mvcc::rows::Core;
@@ -76,6 +77,7 @@ pub struct Machine {
     leases: BTreeMap<i64, Lease>,
     alarms: Alarms,
     membership: Membership,
+    integrity: Chain,
 }
 
 impl Machine {
@@ -90,6 +92,7 @@ impl Machine {
         }
         Ok(Machine {
             applied: AppliedIndex::load(view)?,
+            integrity: Chain::load(view, core.state.revision)?,
             core,
             superseded: Superseded::load(view)?,
             leases: lease::load(view)?,
@@ -133,6 +136,11 @@ impl Machine {
 
     pub fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// The hashes that members compare.
+    pub fn integrity(&self) -> &Chain {
+        &self.integrity
     }
 
     pub fn membership(&self) -> &Membership {

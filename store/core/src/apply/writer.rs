@@ -8,6 +8,7 @@ use quorate_api::mvccpb::KeyValue;
 use super::overlay::Overlay;
 use super::{Turn, lease};
 use crate::backend::Family;
+use crate::integrity::Chain;
 use crate::mvcc::rows::{self, Core, Superseded as SupersededRow, etcd_row_key};
 use crate::mvcc::size::Superseded;
 use crate::mvcc::{Error, Event, EventKind, Interval, KeyRow, LogKind, LogRow, Revision, State, keys, read};
@@ -19,6 +20,7 @@ pub(super) struct Writer<'t, 'a> {
     pub rows: &'t mut Overlay<'a>,
     core: &'t mut Core,
     superseded: &'t mut Superseded,
+    integrity: &'t mut Chain,
     events: &'t mut Vec<Event>,
     changes: i64,
 }
@@ -30,6 +32,7 @@ impl<'a> Turn<'a> {
             rows: &mut self.rows,
             core: &mut machine.core,
             superseded: &mut machine.superseded,
+            integrity: &mut machine.integrity,
             events: &mut self.events,
             changes: 0,
         }
@@ -137,6 +140,7 @@ impl Writer<'_, '_> {
         });
         let log_row = self.rows.make(log.bytes(), |out| log.encode(out));
         let log_key = self.rows.make(keys::REVISION_BYTES, |out| out.put_slice(&keys::log_key(revision)));
+        self.integrity.add(revision, &log_key, &log_row);
         self.rows.put(Family::Values, value_key, value);
         self.rows.put(Family::Log, log_key, log_row);
         self.core.logical_bytes += u64::from(row_bytes);

@@ -72,6 +72,9 @@ pub enum Event {
     DiskFull,
     /// Both can grow again.
     DiskBack,
+    /// This member's state is not to be trusted: ask the leader for a snapshot that replaces it. Does nothing on a leader, without
+    /// one, or while one is asked for.
+    RequestSnapshot,
     /// Hand leadership over.
     Transfer {
         to: MemberId,
@@ -243,6 +246,7 @@ impl Node {
             Event::Fence { fenced } => self.fence(fenced, effects),
             Event::DiskFull => self.disk_full(),
             Event::DiskBack => self.disk_back(),
+            Event::RequestSnapshot => self.replica.request_snapshot(),
             Event::Transfer { to } => self.replica.transfer_leader(to),
             Event::Unreachable { id } => self.replica.report_unreachable(id),
             Event::SnapshotSent { id, installed } => self.replica.report_snapshot(id, installed),

@@ -328,6 +328,12 @@ impl Replica {
         self.node.transfer_leader(to);
     }
 
+    /// Asks the leader for a snapshot at or above the end of this member's log, though the log has no gap. Until it comes, no entry is
+    /// taken. May be repeated: without a leader, or before an entry of its term is here, nothing is asked.
+    pub fn request_snapshot(&mut self) {
+        let _ = self.node.request_snapshot();
+    }
+
     /// A message to this member was lost: its progress is probed again.
     pub fn report_unreachable(&mut self, id: MemberId) {
         self.node.report_unreachable(id);

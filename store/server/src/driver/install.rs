@@ -47,6 +47,7 @@ impl Running {
         self.swept = None;
         self.changes += 1;
         tracing::info!(index = meta.index, revision = machine.revision(), "applied snapshot");
+        self.rebuilt();
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod live;
 mod log_role;
 mod physical;
 mod publish;
+mod rebuild;
 mod space;
 
 pub use flush::Flusher;
@@ -93,6 +94,7 @@ struct Running {
     no_space: NoSpace,
     began: Instant,
     full: full::Full,
+    rebuild: rebuild::Rebuild,
     /// Something that is published changed although no index moved.
     changes: u64,
     /// The compact revision up to which everything is swept.
@@ -118,6 +120,7 @@ impl Driver {
                 no_space: NoSpace::default(),
                 began: Instant::now(),
                 full: full::Full::default(),
+                rebuild: rebuild::Rebuild::default(),
                 changes: 0,
                 swept: None,
             };
@@ -194,10 +197,12 @@ impl Running {
                     membership: self.driver.machine.membership().clone(),
                     progress: self.driver.node.progress(),
                     last_index: self.driver.node.last_index(),
+                    integrity: self.driver.machine.integrity().report(),
                 };
                 // The asker may have gone.
                 let _ = reply.send(inspection);
             }
+            Input::Rebuild(done) => self.begin_rebuild(done),
             Input::SweepAll(done) => self.sweep_all(done)?,
             Input::SweepTo { revision, done } => self.sweep_to(revision, done)?,
             Input::Reclaimed { bytes, done } => self.reclaimed(bytes, done)?,

@@ -98,6 +98,7 @@ impl Running {
         self.driver.log.hint_commit(status.commit)?;
         self.driver.flusher.tick(&self.driver.backend);
         self.watch_disk()?;
+        self.rebuild_step();
         self.sweep()
     }
 }

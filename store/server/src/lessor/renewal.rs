@@ -67,6 +67,7 @@ impl Lessor {
                 Reply::TimeToLive { ttl_seconds, granted_seconds, keys }
             }),
             Call::IsCaughtUp { member } => store.is_caught_up(member).await.map(Reply::CaughtUp),
+            Call::Integrity => store.inspect().await.map(|inspection| Reply::Integrity(inspection.integrity)),
         };
         reply.unwrap_or_else(Reply::Failed)
     }

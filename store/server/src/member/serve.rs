@@ -162,6 +162,7 @@ impl Running {
             ended
         });
         tokio::spawn(store.lessor().clone().run(store.clone()));
+        tokio::spawn(crate::integrity::watch(store.clone()));
         admission.set_store(store.clone());
         let stopping = CancellationToken::new();
         let server = Arc::new(Server::new(settings(config), metrics.clone()));
@@ -362,7 +363,9 @@ async fn answer_calls(store: Store, mut calls: mpsc::Receiver<IncomingCall>) {
                     store.is_caught_up(member).await.map_or_else(Reply::Failed, Reply::CaughtUp)
                 }
                 Call::IsCaughtUp { .. } => Reply::Failed(ApiError::NotLeader),
-                call @ (Call::KeepAlive { .. } | Call::TimeToLive { .. }) => store.lessor().handle(&store, call).await,
+                call @ (Call::KeepAlive { .. } | Call::TimeToLive { .. } | Call::Integrity) => {
+                    store.lessor().handle(&store, call).await
+                }
             };
             // The connection may have gone meanwhile.
             let _ = reply.send(answer);

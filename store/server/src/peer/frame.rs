@@ -4,6 +4,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_api::Error as ApiError;
 use quorate_core::command::CommandId;
+use quorate_core::integrity::{Point, Report};
 use quorate_core::log::Term;
 use quorate_core::membership::Proposed;
 use quorate_core::node::{Payload, Proposal};
@@ -17,9 +18,18 @@ const ITEMS_MAX: u32 = 1 << 20;
 /// A question to the leader (or to any member) that is answered on the connection of the other direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    KeepAlive { id: i64 },
-    TimeToLive { id: i64, keys: bool },
-    IsCaughtUp { member: u64 },
+    KeepAlive {
+        id: i64,
+    },
+    TimeToLive {
+        id: i64,
+        keys: bool,
+    },
+    IsCaughtUp {
+        member: u64,
+    },
+    /// Since protocol 2.
+    Integrity,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +45,8 @@ pub enum Reply {
         keys: Vec<Bytes>,
     },
     CaughtUp(bool),
+    /// Since protocol 2.
+    Integrity(Report),
     Failed(ApiError),
 }
 
@@ -194,6 +206,7 @@ fn put_call(out: &mut BytesMut, call: &Call) {
             out.put_u8(3);
             out.put_u64(*member);
         }
+        Call::Integrity => out.put_u8(4),
     }
 }
 
@@ -215,6 +228,15 @@ fn put_reply(out: &mut BytesMut, reply: &Reply) {
         Reply::CaughtUp(caught_up) => {
             out.put_u8(3);
             out.put_u8(u8::from(*caught_up));
+        }
+        Reply::Integrity(Report { since, points }) => {
+            out.put_u8(5);
+            out.put_i64(*since);
+            out.put_u32(length(points.len()));
+            for point in points {
+                out.put_i64(point.revision);
+                out.put_u64(point.hash);
+            }
         }
         Reply::Failed(error) => {
             out.put_u8(4);
@@ -273,6 +295,7 @@ fn take_call(data: &mut Bytes) -> Result<Call, DecodeError> {
         1 => Call::KeepAlive { id: i64(data)? },
         2 => Call::TimeToLive { id: i64(data)?, keys: u8(data)? != 0 },
         3 => Call::IsCaughtUp { member: u64(data)? },
+        4 => Call::Integrity,
         kind => return Err(DecodeError::Kind(kind)),
     })
 }
@@ -289,6 +312,12 @@ fn take_reply(data: &mut Bytes) -> Result<Reply, DecodeError> {
         4 => {
             let text = String::from_utf8_lossy(&bytes(data)?).into_owned();
             Reply::Failed(ApiError::from_message(&text))
+        }
+        5 => {
+            let since = i64(data)?;
+            let point = |data: &mut Bytes| Ok(Point { revision: i64(data)?, hash: u64(data)? });
+            let points = (0..count(data)?).map(|_| point(data)).collect::<Result<_, DecodeError>>()?;
+            Reply::Integrity(Report { since, points })
         }
         kind => return Err(DecodeError::Kind(kind)),
     })
@@ -317,6 +346,11 @@ mod tests {
             Frame::Reply { number: 2, reply: Reply::TimeToLive { ttl_seconds: 1, granted_seconds: 2, keys } },
             Frame::Reply { number: 3, reply: Reply::CaughtUp(true) },
             Frame::Reply { number: 4, reply: Reply::Failed(ApiError::NotLeader) },
+            Frame::Call { number: 5, call: Call::Integrity },
+            Frame::Reply {
+                number: 5,
+                reply: Reply::Integrity(Report { since: 2, points: vec![Point { revision: 1000, hash: u64::MAX }] }),
+            },
             Frame::Ping { sent: 8 },
         ]
     }

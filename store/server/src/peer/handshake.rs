@@ -8,7 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Versions of the frames that this binary speaks.
 pub const PROTOCOL_MIN: u16 = 1;
-pub const PROTOCOL_MAX: u16 = 1;
+/// 2 added the call `Integrity`.
+pub const PROTOCOL_MAX: u16 = 2;
+/// From this version on a peer can be asked for its hashes.
+pub const PROTOCOL_INTEGRITY: u16 = 2;
 /// Highest feature level that this binary can apply.
 pub const FEATURE_LEVEL: u32 = quorate_core::feature::KNOWN;
 
@@ -252,7 +255,7 @@ mod tests {
             (hello(), Ok(())),
             (Hello { cluster_id: 8, ..hello() }, Err(Refusal::Cluster { ours: 7, theirs: 8 })),
             (Hello { to: 9, ..hello() }, Err(Refusal::Member { ours: 1, wanted: 9 })),
-            (Hello { protocol_min: 2, protocol_max: 3, ..hello() }, Err(Refusal::Protocol { min: 2, max: 3 })),
+            (Hello { protocol_min: 3, protocol_max: 4, ..hello() }, Err(Refusal::Protocol { min: 3, max: 4 })),
             (Hello { feature_level: 0, ..hello() }, Err(Refusal::FeatureLevel { required: 1, theirs: 0 })),
             (Hello { from: 3, ..hello() }, Err(Refusal::Removed(3))),
             (

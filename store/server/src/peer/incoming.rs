@@ -123,7 +123,9 @@ async fn read_frames(
     calls: mpsc::Sender<IncomingCall>,
 ) -> Result<(), handshake::Error> {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    peers.links().update(hello.from, |link| link.feature_level = hello.feature_level);
+    peers.links().update(hello.from, |link| {
+        (link.feature_level, link.protocol) = (hello.feature_level, hello.protocol_max);
+    });
     let inbox = peers.local().inbox.clone();
     let mut buffer = BytesMut::with_capacity(64 << 10);
     loop {

@@ -69,6 +69,8 @@ pub struct Link {
     pub received_bytes: u64,
     /// Highest feature level that the peer's binary knew when it last called; 0 before that.
     pub feature_level: u32,
+    /// Highest protocol that it speaks, as it said when it connected; 0 before that.
+    pub protocol: u16,
 }
 
 /// A frame that waits for its peer; small ones cost next to nothing.
@@ -225,6 +227,11 @@ impl Peers {
     /// What is known of every peer's connection.
     pub fn all_links(&self) -> BTreeMap<MemberId, Link> {
         self.0.links.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a member can be asked for its hashes.
+    pub fn speaks_integrity(&self, id: MemberId) -> bool {
+        self.all_links().get(&id).is_some_and(|link| link.protocol >= handshake::PROTOCOL_INTEGRITY)
     }
 
     /// The peer URLs of a member of the configuration in force.

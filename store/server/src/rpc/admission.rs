@@ -2,6 +2,7 @@
 
 use http::request::Parts;
 use quorate_api::Error;
+use quorate_core::log::MemberId;
 
 use super::Gate;
 use crate::store::{Status, Store};
@@ -10,12 +11,28 @@ use crate::store::{Status, Store};
 const LEARNER_SERVES: [&str; 3] =
     ["/etcdserverpb.Maintenance/Status", "/etcdserverpb.KV/Range", "/etcdserverpb.Maintenance/Snapshot"];
 
+/// Services whose answers are made of the data.
+const SERVES_DATA: [&str; 3] = ["/etcdserverpb.KV/", "/etcdserverpb.Watch/", "/etcdserverpb.Lease/"];
+
 /// The gate of the client listeners.
 pub fn gate(store: Store) -> Gate {
     Box::new(move |call| match store.closed() {
         Some(reason) => Err(tonic::Status::unavailable(reason)),
-        None => admit(call, &store.0.status.load()).map_err(Into::into),
+        None => {
+            let status = store.0.status.load();
+            refuse_corrupt(call, &status, store.identity().member_id)?;
+            admit(call, &status).map_err(Into::into)
+        }
     })
+}
+
+/// A member whose data were found to differ serves none of them; its state can be asked for, and it can be rebuilt.
+fn refuse_corrupt(call: &Parts, status: &Status, this: MemberId) -> Result<(), Error> {
+    let path = call.uri.path();
+    if status.is_corrupt(this) && SERVES_DATA.iter().any(|service| path.starts_with(service)) {
+        return Err(Error::Corrupt);
+    }
+    Ok(())
 }
 
 fn admit(call: &Parts, status: &Status) -> Result<(), Error> {

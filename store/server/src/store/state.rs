@@ -77,6 +77,12 @@ impl Status {
     pub fn is_leader(&self) -> bool {
         self.role == Role::Leader
     }
+
+    /// Whether a member's CORRUPT alarm is raised.
+    pub fn is_corrupt(&self, member: MemberId) -> bool {
+        let corrupt = i32::from(pb::AlarmType::Corrupt);
+        self.alarms.iter().any(|raised| raised.member_id == member && raised.alarm == corrupt)
+    }
 }
 
 /// A consistent view of the database with its revisions; reads at any revision between compact and current.

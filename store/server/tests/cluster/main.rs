@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
 mod admission;
+mod corruption;
 mod disk_full;
 mod faults;
 mod joint;
 mod live;
 mod member;
+mod refusals;
 mod small_disk;

@@ -1,0 +1,131 @@
+//! A member whose data became others than the cluster's: found by the comparison of hashes, named, kept from serving, and rebuilt from
+//! the others by one call.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use quorate::backend::{Backend, Options};
+use quorate_api::admin::RebuildRequest;
+use quorate_api::admin::recovery_client::RecoveryClient;
+use quorate_api::etcdserverpb::{self as pb, AlarmType};
+use quorate_api::mvccpb::KeyValue;
+use quorate_core::backend::{Family, View, WriteBatch};
+use quorate_core::integrity::INTERVAL;
+use tonic::Code;
+
+use crate::member::Member;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// etcd's text for what a corrupt member is asked.
+const CORRUPT: &str = "etcdserver: corrupt cluster";
+
+async fn corrupt(member: &Member) -> Vec<u64> {
+    let response = member.maintenance().alarm(pb::AlarmRequest::default()).await;
+    let alarms = response.map(|response| response.into_inner().alarms).unwrap_or_default();
+    alarms.iter().filter(|alarm| alarm.alarm == i32::from(AlarmType::Corrupt)).map(|alarm| alarm.member_id).collect()
+}
+
+async fn until_corrupt(member: &Member, wanted: &[u64]) {
+    let deadline = Instant::now() + PATIENCE;
+    while corrupt(member).await != wanted {
+        assert!(Instant::now() < deadline, "{:?}\n{}", corrupt(member).await, member.log());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn value(member: &Member, key: &str) -> Result<Vec<u8>, tonic::Status> {
+    let request = pb::RangeRequest { key: key.to_owned().into(), serializable: true, ..Default::default() };
+    let kvs = member.kv().range(request).await?.into_inner().kvs;
+    Ok(kvs.first().map(|kv| kv.value.to_vec()).unwrap_or_default())
+}
+
+/// Gives one key another value, so that every checksum of RocksDB's holds, and the rolling hash what applying that would have given.
+fn damage(member: &Member, key: &str) {
+    let backend = Backend::open(&member.data_dir().join("db/0000000000000001"), Options::default()).unwrap();
+    let view = backend.live();
+    let mut batch = WriteBatch::default();
+    let mut cursor = view.cursor(Family::Values, &[1], None).unwrap();
+    while let Some(row) = cursor.next().unwrap() {
+        let kv = KeyValue::decode(row.value).unwrap();
+        if kv.key == key.as_bytes() {
+            let damaged = KeyValue { value: "damaged".into(), ..kv };
+            batch.put(Family::Values, row.key.to_vec(), damaged.encode_to_vec());
+        }
+    }
+    drop(cursor);
+    let mut chain = view.get(Family::Meta, b"integrity").unwrap().unwrap().to_vec();
+    assert!(chain.len() > 25, "a hash was kept at revision {INTERVAL}");
+    // The last byte of the newest kept hash, and one of the rolling hash.
+    *chain.last_mut().unwrap() ^= 1;
+    chain[24] ^= 1;
+    batch.put(Family::Meta, &b"integrity"[..], chain);
+    backend.write(&batch).unwrap();
+    backend.flush().unwrap();
+}
+
+#[tokio::test]
+async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = Member::static_cluster(folder.path(), 3);
+    members.iter_mut().for_each(Member::start);
+    let mut revision = members[0].put("key", "sound").await.header.unwrap().revision;
+    let mut kv = members[0].kv();
+    while revision <= INTERVAL {
+        let put = |i| {
+            let mut kv = kv.clone();
+            let request = pb::PutRequest { key: format!("k{i}").into(), value: "v".into(), ..Default::default() };
+            async move { kv.put(request).await.unwrap().into_inner().header.unwrap().revision }
+        };
+        let revisions = futures::future::join_all((0..50).map(put)).await;
+        revision = revisions.into_iter().max().unwrap();
+    }
+    let id = members[2].until(|state| state.revision >= revision).await.member_id;
+    assert_eq!(members[2].terminate(), Some(0), "{}", members[2].log());
+    damage(&members[2], "key");
+    members[2].start();
+
+    until_corrupt(&members[0], &[id]).await;
+    until_corrupt(&members[2], &[id]).await;
+    let leader = members.iter().find(|member| member.log().contains("rebuild it: quoratectl member rebuild"));
+    assert!(leader.is_some_and(|leader| leader.log().contains(&format!("{id:x}"))), "nobody named it");
+    let refused = value(&members[2], "key").await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::DataLoss, CORRUPT));
+    assert_eq!(value(&members[1], "key").await.unwrap(), b"sound", "the others still serve reads");
+    let refused = kv.put(pb::PutRequest { key: "more".into(), ..Default::default() }).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::DataLoss, CORRUPT), "writes wait, as with etcd");
+    let (status, body) = members[2].get("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("[-]data_corruption failed: alarm activated: CORRUPT"), "{body}");
+
+    let address = format!("http://127.0.0.1:{}", members[2].client);
+    let mut recovery = RecoveryClient::connect(address).await.unwrap();
+    let rebuilt = recovery.rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision));
+    until_corrupt(&members[0], &[]).await;
+    until_corrupt(&members[2], &[]).await;
+    assert_eq!(value(&members[2], "key").await.unwrap(), b"sound", "{}", members[2].log());
+    let revision = members[2].put("after", "v").await.header.unwrap().revision;
+    let mut hashes = Vec::new();
+    for member in &members {
+        member.until(|state| state.revision >= revision).await;
+        hashes.push(member.hash_kv(revision).await.hash);
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+    // It is the same member, and starts on what was installed.
+    members[2].kill();
+    members[2].start();
+    assert_eq!(members[2].until(|state| state.revision >= revision).await.member_id, id);
+}
+
+#[tokio::test]
+async fn the_only_voter_cannot_be_rebuilt_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    member.start();
+    member.put("key", "v").await;
+    let address = format!("http://127.0.0.1:{}", member.client);
+    let refused = RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("only voter") && refused.message().contains("backup"), "{refused}");
+}
