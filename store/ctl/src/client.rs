@@ -19,6 +19,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use quorate_api::admin::admin_client::AdminClient;
+use quorate_api::admin::recovery_client::RecoveryClient;
 use quorate_api::etcdserverpb::AuthenticateRequest;
 use quorate_api::etcdserverpb::auth_client::AuthClient;
 use quorate_api::etcdserverpb::cluster_client::ClusterClient;
@@ -159,6 +160,7 @@ clients! {
     lock, LockClient;
     election, ElectionClient;
     health, HealthClient;
+    recovery, RecoveryClient;
     /// Only where a member serves it: on its own address.
     admin, AdminClient;
 }

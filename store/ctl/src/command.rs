@@ -50,6 +50,7 @@ pub async fn run(action: Action, context: &Context) -> Result<(), Error> {
         Action::MemberRemove => member::remove(context).await,
         Action::MemberUpdate => member::update(context).await,
         Action::MemberPromote => member::promote(context).await,
+        Action::MemberRebuild => member::rebuild(context).await,
         Action::MemberList => member::list(context).await,
         Action::EndpointStatus => endpoint::status(context).await,
         Action::EndpointHealth => endpoint::health(context).await,

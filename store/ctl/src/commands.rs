@@ -41,6 +41,7 @@ pub enum Action {
     MemberRemove,
     MemberUpdate,
     MemberPromote,
+    MemberRebuild,
     MemberList,
     EndpointStatus,
     EndpointHealth,
@@ -103,6 +104,7 @@ const MEMBER: &[Command] = &[
     leaf("add", "Adds a member to the cluster", "<memberName> --peer-urls=<urls>", member::ADD, Action::MemberAdd),
     leaf("list", "Lists the members of the cluster", "", member::LIST, Action::MemberList),
     leaf("promote", "Makes a learner a voter", "<memberID>", &[], Action::MemberPromote),
+    leaf("rebuild", "Replaces the data of the member at the endpoint by its leader's", "", &[], Action::MemberRebuild),
     leaf("remove", "Removes a member from the cluster", "<memberID>", &[], Action::MemberRemove),
     leaf(
         "update",

@@ -1,17 +1,19 @@
 //! `member add|remove|update|promote|list`.
 
 use bytes::Bytes;
+use quorate_api::admin::RebuildRequest;
 use quorate_api::etcdserverpb::{
     MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
 };
+use tokio::time::Instant;
 
-use super::{Context, get, text};
+use super::{Context, connect, get, text};
 use crate::Error;
 use crate::client::repeat_read;
 use crate::flags::{Flag, Kind, flag};
 use crate::go::number;
 use crate::go::quote::quote;
-use crate::render::member::{Added, Changed};
+use crate::render::member::{Added, Changed, Rebuilt};
 
 const PEER_URLS: Flag = flag("peer-urls", Kind::Text(""), "comma separated peer URLs of the member");
 const LEARNER: Flag = flag("learner", Kind::Bool(false), "add the member as a learner, without a vote");
@@ -58,6 +60,19 @@ pub async fn promote(context: &Context) -> Result<(), Error> {
     let request = MemberPromoteRequest { id };
     let response = context.call(async |client| client.cluster().member_promote(request).await).await?.into_inner();
     context.print(&Changed { id, what: "promoted in", response })
+}
+
+/// Not etcd's: waits until the member has another state, as long as it takes, because what was begun goes on anyhow.
+pub async fn rebuild(context: &Context) -> Result<(), Error> {
+    if !context.args().is_empty() {
+        return Err(Error::Arguments("too many arguments"));
+    }
+    let [_] = context.settings.client.endpoints[..] else {
+        return Err(Error::Arguments("give --endpoints one member, the one to rebuild"));
+    };
+    let client = connect(&context.settings.client, Instant::now() + context.settings.command_timeout).await?;
+    let response = client.recovery().rebuild(RebuildRequest {}).await?.into_inner();
+    context.print(&Rebuilt { response })
 }
 
 pub async fn list(context: &Context) -> Result<(), Error> {

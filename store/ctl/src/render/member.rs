@@ -1,6 +1,7 @@
 //! Answers of the Cluster service.
 
 use prost::Message;
+use quorate_api::admin::RebuildResponse;
 use quorate_api::etcdserverpb::{
     Member, MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
     ResponseHeader,
@@ -25,6 +26,11 @@ pub struct Changed<R> {
     /// "removed from", "updated in" or "promoted in".
     pub what: &'static str,
     pub response: R,
+}
+
+/// The answer to a rebuild.
+pub struct Rebuilt {
+    pub response: RebuildResponse,
 }
 
 /// What the answers of removal, update and promotion have in common.
@@ -174,6 +180,30 @@ impl Render for Added {
         if let Some(member) = &self.response.member {
             member_fields(member, style, out);
         }
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.response.encode_to_vec())
+    }
+}
+
+impl Render for Rebuilt {
+    fn simple(&self, _: Style, out: &mut Vec<u8>) {
+        let RebuildResponse { member_id, index, revision } = self.response;
+        let text = format!("Member {member_id:16x} rebuilt at revision {revision} (log index {index})\n");
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn json(&self, _: Style) -> String {
+        let RebuildResponse { member_id, index, revision } = self.response;
+        let object = Object::new().number("member_id", member_id).number("index", index);
+        object.number("revision", revision).finish()
+    }
+
+    fn fields(&self, style: Style, out: &mut String) {
+        let RebuildResponse { member_id, index, revision } = self.response;
+        let member = id(member_id, style);
+        out.push_str(&format!("\"MemberID\" : {member}\n\"Index\" : {index}\n\"Revision\" : {revision}\n"));
     }
 
     fn protobuf(&self) -> Option<Vec<u8>> {
