@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::apply::{Limits, Machine};
 use quorate_core::command::{self, BatchBuilder, Command, CommandId, Expiry, Request};
+use quorate_core::feature;
 use quorate_core::membership::{Change, Member, Membership, Proposed};
 use quorate_core::memory::Memory;
 use quorate_core::validate;
@@ -56,7 +57,7 @@ pub fn change(data: &[u8]) {
     let Ok(proposed) = Proposed::decode(Bytes::copy_from_slice(data)) else { return };
     assert_eq!(Proposed::decode(proposed.encode()).as_ref(), Ok(&proposed));
     let mut membership = Membership::default();
-    if membership.check(&proposed).is_ok() {
+    if membership.check(&proposed, feature::KNOWN).is_ok() {
         membership.apply(1, proposed.change);
     }
 }
@@ -64,12 +65,7 @@ pub fn change(data: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let bytes = Bytes::from_static;
     let put = |key, value| pb::PutRequest { key: bytes(key), value: bytes(value), ..Default::default() };
-    let delete = |key, end| pb::DeleteRangeRequest {
-        key: bytes(key),
-        range_end: bytes(end),
-        prev_kv: true,
-        ..Default::default()
-    };
+    let delete = |key, end| pb::DeleteRangeRequest { key: bytes(key), range_end: bytes(end), prev_kv: true };
     let compare = pb::Compare {
         key: bytes(b"a"),
         target: pb::compare::CompareTarget::Version as i32,

@@ -78,7 +78,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         directory: "db-0000000000000001".into(),
     };
     let hard_state = Some(HardState { term: 1, vote: 1, commit: 0 });
-    let mut bytes = vec![0];
+    let mut bytes = [0];
     let mut seeds = Vec::new();
     let mut segment = Vec::new();
     let tail = encode_segment(&start, None, &mut segment);

@@ -11,6 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Everything that this process writes is its own: RocksDB makes its files by the umask, not by a mode of ours.
     nix::sys::stat::umask(nix::sys::stat::Mode::S_IRWXG | nix::sys::stat::Mode::S_IRWXO);
+    // Points named in the variable FAILPOINTS make this process fail, in a build that has them (never in a released one).
+    #[cfg(feature = "failpoints")]
+    let _points = fail::FailScenario::setup();
     let request = match config::read(std::env::args().skip(1), std::env::vars()) {
         Ok(request) => request,
         Err(error) => {

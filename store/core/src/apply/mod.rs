@@ -327,9 +327,7 @@ impl Turn<'_> {
                 }
                 Ok(Response::Done)
             }
-            Request::FeatureLevel(level) if level > feature::KNOWN => {
-                return Err(Refusal::Level(level));
-            }
+            Request::FeatureLevel(level) if level > feature::KNOWN => Err(Refusal::Level(level)),
             Request::FeatureLevel(level) => {
                 let current = &mut self.machine.core.feature_level;
                 *current = level.max(*current);

@@ -48,7 +48,10 @@ mod tests {
     use super::*;
     use crate::integrity::Point;
 
-    fn reports(of: &[(MemberId, i64, &[(i64, u64)])]) -> BTreeMap<MemberId, Report> {
+    /// Member, since which revision it counts, its points.
+    type Told<'a> = (MemberId, i64, &'a [(i64, u64)]);
+
+    fn reports(of: &[Told<'_>]) -> BTreeMap<MemberId, Report> {
         let report = |since, points: &[(i64, u64)]| Report {
             since,
             points: points.iter().map(|(revision, hash)| Point { revision: *revision, hash: *hash }).collect(),

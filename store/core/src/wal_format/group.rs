@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::record::{self, Fault, Kind, RECORD_HEAD_BYTES, Record, padded, u32_at, u64_at};
+use super::record::{self, Fault, Kind, RECORD_HEAD_BYTES, Record, number_at, padded, u32_at, u64_at};
 use super::{Location, SnapshotMarker, Tail};
 use crate::log::{Entry, EntryKind, HardState, Index, Term};
 
@@ -88,8 +88,8 @@ pub(super) fn encode_hard_state(hard_state: &HardState, out: &mut Vec<u8>) {
 }
 
 /// Reads the 24 bytes at `at`, which the caller knows to exist.
-pub(super) fn hard_state_at(bytes: &[u8], at: usize) -> HardState {
-    HardState { term: u64_at(bytes, at), vote: u64_at(bytes, at + 8), commit: u64_at(bytes, at + 16) }
+pub(super) fn hard_state_at(bytes: &[u8], at: usize) -> Result<HardState, Fault> {
+    Ok(HardState { term: number_at(bytes, at)?, vote: u64_at(bytes, at + 8), commit: number_at(bytes, at + 16)? })
 }
 
 fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
@@ -113,7 +113,7 @@ pub fn encode_hint(tail: &Tail, commit: Index, out: &mut Vec<u8>) {
 /// The commit index of a hint that stands behind `tail`.
 pub(super) fn decode_hint(record: &Record<'_>, tail: &Tail) -> Option<Index> {
     let belongs = record.kind == Kind::Hint && record.continues(tail, tail.group) && record.payload.len() == 8;
-    belongs.then(|| u64_at(record.payload, 0))
+    if belongs { number_at(record.payload, 0).ok() } else { None }
 }
 
 /// The decoded head of a group.
@@ -139,7 +139,7 @@ pub(super) fn decode_group(record: &Record<'_>, tail: &Tail) -> Result<GroupHead
     let mut hard_state = None;
     if flags & FLAG_HARD_STATE != 0 {
         let (bytes, after) = rest.split_at_checked(HARD_STATE_BYTES).ok_or(Fault::Content)?;
-        hard_state = Some(hard_state_at(bytes, 0));
+        hard_state = Some(hard_state_at(bytes, 0)?);
         rest = after;
     }
     let marker = match flags & FLAG_MARKER {
@@ -148,8 +148,8 @@ pub(super) fn decode_group(record: &Record<'_>, tail: &Tail) -> Result<GroupHead
         _ => Some(SnapshotMarker::decode(rest).ok_or(Fault::Content)?),
     };
     Ok(GroupHead {
-        commit: u64_at(payload, 0),
-        bytes: u64_at(payload, 16),
+        commit: number_at(payload, 0)?,
+        bytes: number_at(payload, 16)?,
         entries: u32_at(payload, 24),
         hard_state,
         marker,
@@ -187,5 +187,5 @@ pub(super) fn decode_entry_head(record: &Record<'_>) -> Result<(Index, Term, Ent
         1 => EntryKind::Membership,
         _ => return Err(Fault::Content),
     };
-    Ok((u64_at(record.payload, 0), u64_at(record.payload, 8), kind))
+    Ok((number_at(record.payload, 0)?, number_at(record.payload, 8)?, kind))
 }

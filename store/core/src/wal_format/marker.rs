@@ -1,6 +1,6 @@
 //! The synced point of no return of a snapshot installation (`store/README.md`, "Snapshots").
 
-use super::record::{u32_at, u64_at};
+use super::record::{number_at, u32_at, u64_at};
 use crate::log::{ConfState, SnapshotMeta};
 
 /// A received snapshot replaces the log: it discards every earlier entry, also those above its index.
@@ -37,7 +37,7 @@ impl SnapshotMarker {
     /// Reads a marker that fills `bytes`; `None` when it is malformed.
     pub(super) fn decode(bytes: &[u8]) -> Option<SnapshotMarker> {
         let mut input = Input(bytes);
-        let (index, term) = (input.u64()?, input.u64()?);
+        let (index, term) = (input.number()?, input.number()?);
         let conf_state = ConfState {
             voters: input.ids()?,
             learners: input.ids()?,
@@ -61,8 +61,8 @@ impl<'a> Input<'a> {
         Some(taken)
     }
 
-    fn u64(&mut self) -> Option<u64> {
-        self.take(8).map(|bytes| u64_at(bytes, 0))
+    fn number(&mut self) -> Option<u64> {
+        self.take(8).and_then(|bytes| number_at(bytes, 0).ok())
     }
 
     fn u32(&mut self) -> Option<u32> {

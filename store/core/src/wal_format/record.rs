@@ -121,8 +121,8 @@ pub(super) fn decode(bytes: &[u8], segment: u64) -> Result<Record<'_>, Fault> {
     let kind = Kind::from_byte(head[28]).ok_or(Fault::Kind { found: head[28] })?;
     Ok(Record {
         segment: found,
-        group: u64_at(head, 8),
-        sequence: u64_at(head, 16),
+        group: number_at(head, 8)?,
+        sequence: number_at(head, 16)?,
         kind,
         previous_crc: u32_at(head, 32),
         crc,
@@ -133,6 +133,14 @@ pub(super) fn decode(bytes: &[u8], segment: u64) -> Result<Record<'_>, Fault> {
 /// The kind that the head at the start of `bytes` claims, without verifying it.
 pub(super) fn claimed_kind(bytes: &[u8]) -> Option<Kind> {
     bytes.get(28).copied().and_then(Kind::from_byte)
+}
+
+/// No index, term, offset or number of a log comes this far, so counting on from one that was read never overflows.
+const NUMBERS_END: u64 = 1 << 62;
+
+/// Reads an index, term, offset or running number at `at`, which the caller knows to exist.
+pub(super) fn number_at(bytes: &[u8], at: usize) -> Result<u64, Fault> {
+    Some(u64_at(bytes, at)).filter(|number| *number < NUMBERS_END).ok_or(Fault::Content)
 }
 
 /// Reads eight bytes at `at`, which the caller knows to exist.

@@ -5,7 +5,7 @@
 //! state, persisted commit, hinted commit (u64 each). It repeats all state that older segments hold, so that they may go.
 
 use super::group::{encode_hard_state, hard_state_at};
-use super::record::{self, Fault, Kind, RECORD_HEAD_BYTES, u32_at, u64_at};
+use super::record::{self, Fault, Kind, RECORD_HEAD_BYTES, number_at, u32_at, u64_at};
 use super::{FORMAT, Tail};
 use crate::log::{HardState, Index, Term};
 
@@ -124,13 +124,13 @@ fn decode_start_record(bytes: &[u8]) -> Result<DecodedStart, Fault> {
         return Err(Fault::Content);
     }
     let start = SegmentStart {
-        name: SegmentName { seq: u64_at(payload, 16), base: u64_at(payload, 24) },
+        name: SegmentName { seq: number_at(payload, 16)?, base: number_at(payload, 24)? },
         id: record.segment,
         identity: payload[..16].try_into().expect("the slice has sixteen bytes"),
-        previous_term: u64_at(payload, 32),
-        hard_state: hard_state_at(payload, 48),
-        commit: u64_at(payload, 72),
-        hint: u64_at(payload, 80),
+        previous_term: number_at(payload, 32)?,
+        hard_state: hard_state_at(payload, 48)?,
+        commit: number_at(payload, 72)?,
+        hint: number_at(payload, 80)?,
     };
     if start.name.seq == 0 || start.name.base == 0 {
         return Err(Fault::Content);
@@ -146,7 +146,7 @@ fn decode_start_record(bytes: &[u8]) -> Result<DecodedStart, Fault> {
     let previous = Tail {
         segment: 0,
         seq: start.name.seq - 1,
-        offset: u64_at(payload, 40),
+        offset: number_at(payload, 40)?,
         group: record.group,
         sequence: record.sequence - 1,
         crc: record.previous_crc,

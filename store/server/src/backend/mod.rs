@@ -236,6 +236,7 @@ impl Backend {
     /// trying again each second: RocksDB itself forgets a flush that failed.
     pub fn flush(&self) -> Result<(), Error> {
         let before = self.database.unflushed.load(Ordering::Relaxed);
+        fail::fail_point!("backend::before_flush");
         self.begin_flush()?;
         let mut began = Instant::now();
         // Bounded by `abandon`, and by the driver, which ends the process over a trouble that is not lack of space.
@@ -249,6 +250,7 @@ impl Backend {
             }
             std::thread::sleep(FLUSH_LOOK);
         }
+        fail::fail_point!("backend::after_flush");
         self.database.unflushed.fetch_sub(before, Ordering::Relaxed);
         self.database.tuning.reports().flushed();
         Ok(())

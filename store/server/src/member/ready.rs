@@ -15,8 +15,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// its log's tail is known to be committed.
 pub async fn caught_up(store: &Store, serve_from: Index) {
     store.wait_status(|status| status.applied >= serve_from).await;
-    let alone = store.membership().voters() == 1 && store.membership().get(store.identity().member_id).is_some();
-    if alone {
+    // A learner beside the only voter does not wait: it never leads.
+    let votes = store.membership().get(store.identity().member_id).is_some_and(|member| !member.learner);
+    if votes && store.membership().voters() == 1 {
         store.wait_status(|status| status.is_leader() || store.membership().voters() > 1).await;
     }
 }

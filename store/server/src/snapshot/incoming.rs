@@ -221,6 +221,7 @@ pub(super) fn install(
     fail::fail_point!("snapshot::after_pointer");
     let path = directory.databases().join(name);
     let backend = Backend::open(&path, options)?;
+    fail::fail_point!("snapshot::after_opening");
     let (found, found_term) = backend.durable_applied()?;
     check_point(&path, AppliedIndex { index: found, term: found_term }, meta)?;
     let manifest = manifest_path(directory, name);

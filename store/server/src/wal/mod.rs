@@ -226,7 +226,9 @@ impl Wal {
         if dropped.is_empty() {
             return Ok(());
         }
+        fail::fail_point!("wal::before_cut");
         let result = self.discard(dropped);
+        fail::fail_point!("wal::after_cut");
         self.failed = result.is_err();
         result
     }
@@ -270,7 +272,9 @@ impl Wal {
             commit: self.commit,
             hint: self.hint,
         };
+        fail::fail_point!("wal::before_segment");
         let (file, tail) = segment::begin(&self.directory, spare, &start, Some(&self.tail), &mut self.buffer)?;
+        fail::fail_point!("wal::after_segment");
         self.sync_directory()?;
         self.current = Arc::new(file);
         self.tail = tail;
