@@ -2,7 +2,7 @@
 //!
 //! Group commit without a timer: whatever was handed over while the disk was busy goes into the next group.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub struct LogRole {
     /// Number of the last persist handed to the thread, and of the last that it made durable.
     handed: u64,
     done: Arc<AtomicU64>,
-    inbox: Arc<Inbox>,
+    space: Space,
     metrics: Arc<Metrics>,
 }
 
@@ -61,22 +61,33 @@ fn write(
     result
 }
 
-/// Whether the log has its segments preallocated; says so when that changes.
+/// Whether the log has its segments preallocated; says so when that changes. The driver's and the thread's share what was said.
 struct Space {
     inbox: Arc<Inbox>,
-    full: bool,
+    full: Arc<AtomicBool>,
     looked: Instant,
 }
 
 impl Space {
     fn new(inbox: Arc<Inbox>) -> Space {
-        Space { inbox, full: false, looked: Instant::now() }
+        Space { inbox, full: Arc::default(), looked: Instant::now() }
     }
 
-    fn note(&mut self, full: Option<&wal::Error>) {
-        if self.full != full.is_some() {
-            self.full = full.is_some();
+    fn shared(&self) -> Space {
+        Space { inbox: self.inbox.clone(), full: self.full.clone(), looked: Instant::now() }
+    }
+
+    fn note(&self, full: Option<&wal::Error>) {
+        if self.full.swap(full.is_some(), Ordering::Relaxed) != full.is_some() {
             self.inbox.push(Input::LogFull(full.map(ToString::to_string)));
+        }
+    }
+
+    /// After each write: a fast writer uses the segments that are left up in less time than lies between two looks.
+    fn note_shortage(&self, wal: &Mutex<Wal>) {
+        let shortage = lock(wal).shortage();
+        if let Some(error) = shortage.filter(wal::Error::is_no_space) {
+            self.note(Some(&error));
         }
     }
 
@@ -96,7 +107,7 @@ impl Space {
 
     /// Writes one group. A full disk is waited out: nothing was written, and nothing is acknowledged meanwhile.
     fn write(
-        &mut self,
+        &self,
         wal: &Mutex<Wal>,
         metrics: &Metrics,
         hard_state: Option<HardState>,
@@ -106,7 +117,10 @@ impl Space {
         loop {
             match write(wal, metrics, hard_state, entries, marker) {
                 Err(error) if error.is_no_space() => self.note(Some(&error)),
-                other => return other,
+                other => {
+                    self.note_shortage(wal);
+                    return other;
+                }
             }
             std::thread::sleep(FULL_RETRY);
         }
@@ -125,12 +139,12 @@ impl LogRole {
             jobs,
             handed: 0,
             done: Arc::new(AtomicU64::new(0)),
-            inbox: inbox.clone(),
+            space: Space::new(inbox.clone()),
             metrics: metrics.clone(),
         };
-        let (wal, done) = (role.wal.clone(), role.done.clone());
+        let (wal, done, space) = (role.wal.clone(), role.done.clone(), role.space.shared());
         let thread = move || {
-            if let Err(error) = run(&wal, &receiver, &done, &inbox, &metrics) {
+            if let Err(error) = run(&wal, &receiver, &done, space, &metrics) {
                 // Nobody waits for a thread that is gone; whatever comes next meets a log that takes no more writes.
                 done.store(u64::MAX, Ordering::Release);
                 inbox.push(Input::Failed(error.to_string()));
@@ -154,7 +168,10 @@ impl LogRole {
     ) -> Result<bool, Fatal> {
         if inline && self.is_idle() {
             match write(&self.wal, &self.metrics, hard_state, &entries, None) {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    self.space.note_shortage(&self.wal);
+                    return Ok(true);
+                }
                 // The thread waits for room, so that this one does not.
                 Err(error) if error.is_no_space() => {}
                 Err(error) => return Err(error.into()),
@@ -177,8 +194,7 @@ impl LogRole {
         marker: &SnapshotMarker,
     ) -> Result<(), Fatal> {
         self.wait_idle();
-        let mut space = Space::new(self.inbox.clone());
-        space.write(&self.wal, &self.metrics, hard_state, entries, Some(marker))?;
+        self.space.write(&self.wal, &self.metrics, hard_state, entries, Some(marker))?;
         Ok(())
     }
 
@@ -220,11 +236,10 @@ fn run(
     wal: &Mutex<Wal>,
     jobs: &Receiver<Job>,
     done: &AtomicU64,
-    inbox: &Arc<Inbox>,
+    mut space: Space,
     metrics: &Metrics,
 ) -> Result<(), wal::Error> {
     let mut held = None;
-    let mut space = Space::new(inbox.clone());
     loop {
         let next = held.take().map_or_else(|| jobs.recv_timeout(FULL_RETRY), Ok);
         match next {
@@ -232,7 +247,7 @@ fn run(
                 gather(&mut job, jobs, &mut held);
                 space.write(wal, metrics, job.hard_state, &job.entries, None)?;
                 done.store(job.number, Ordering::Release);
-                inbox.push(Input::Event(Event::Persisted { number: job.number }));
+                space.inbox.push(Input::Event(Event::Persisted { number: job.number }));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -254,6 +254,11 @@ impl Wal {
         self.spares.check()
     }
 
+    /// Why the next segments cannot be preallocated, if that is known; asks nothing.
+    pub fn shortage(&self) -> Option<Error> {
+        self.spares.shortage()
+    }
+
     /// Begins the next segment, with room for a group of `bytes` at least.
     fn roll(&mut self, bytes: u64) -> Result<(), Error> {
         let needed = SEGMENT_START_BYTES as u64 + bytes + HINT_BYTES as u64;

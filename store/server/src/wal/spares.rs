@@ -173,6 +173,11 @@ impl Spares {
         Err(error)
     }
 
+    /// Why no more segments can be preallocated, as far as the helper has told.
+    pub fn shortage(&self) -> Option<Error> {
+        self.shortage.as_ref().map(|_| self.shortage_error())
+    }
+
     fn shortage_error(&self) -> Error {
         let source = self.shortage.as_ref().expect("asked after a file could not be made");
         let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
