@@ -47,6 +47,7 @@ fn is_valid(request: &Request) -> bool {
         Request::DeleteRange(request) => validate::delete_range(request).is_ok(),
         Request::Txn(request) => validate::txn(request, TXN_OPS_MAX).is_ok(),
         Request::LeaseGrant(request) => request.id > 0 && validate::lease_grant(request).is_ok(),
+        Request::FeatureLevel(level) => *level <= feature::KNOWN,
         Request::Alarm(request) => pb::AlarmType::try_from(request.alarm).is_ok(),
         _ => true,
     }

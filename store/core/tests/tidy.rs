@@ -52,11 +52,12 @@ impl Source {
         self.numbered().skip_while(move |(number, _)| *number < start)
     }
 
-    /// The line of the first `#[cfg(test)]` that stands before a module; one past the end without any.
+    /// The line of the first `#[cfg(test)]` that stands before a module with its body; one past the end without any.
     fn unit_tests_start(&self) -> usize {
         let lines: Vec<&str> = self.text.lines().collect();
         let found = lines.windows(3).position(|window| {
-            window[0].starts_with("#[cfg(test)]") && window[1..].iter().any(|line| line.starts_with("mod "))
+            window[0].starts_with("#[cfg(test)]")
+                && window[1..].iter().any(|line| line.starts_with("mod ") && line.ends_with('{'))
         });
         found.map_or(lines.len() + 1, |position| position + 1)
     }

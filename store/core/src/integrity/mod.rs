@@ -59,7 +59,7 @@ impl Chain {
     /// Reads it; `revision` is the store's. A store from before there was a hash begins at the next multiple of `INTERVAL`.
     pub(crate) fn load(view: &dyn View, revision: i64) -> Result<Chain, Error> {
         match view.get(Family::Meta, KEY)? {
-            Some(row) => Chain::decode(&row),
+            Some(row) => Chain::decode(&row, revision),
             None => {
                 let since = if revision <= 1 { 2 } else { (revision / INTERVAL + 1) * INTERVAL + 1 };
                 Ok(Chain { since, at: revision, hash: 0, points: VecDeque::new(), changed: false })
@@ -67,7 +67,7 @@ impl Chain {
         }
     }
 
-    fn decode(row: &[u8]) -> Result<Chain, Error> {
+    fn decode(row: &[u8], newest: i64) -> Result<Chain, Error> {
         let bad = |reason| Error::malformed(Family::Meta, KEY, reason);
         let Some((head, mut points)) = row.split_at_checked(HEAD_BYTES) else { return Err(bad("it is too short")) };
         if head[0] != FORMAT {
@@ -81,6 +81,10 @@ impl Chain {
         let mut read = VecDeque::with_capacity(POINTS_MAX + 1);
         while points.has_remaining() {
             read.push_back(Point { revision: points.get_i64(), hash: points.get_u64() });
+        }
+        let ascends = read.iter().map(|point| point.revision).is_sorted_by(|a, b| a < b);
+        if at > newest || !ascends || read.back().is_some_and(|last| last.revision > at) {
+            return Err(bad("it is ahead of the store's revision"));
         }
         Ok(Chain { since, at, hash, points: read, changed: false })
     }
@@ -190,7 +194,9 @@ mod tests {
         assert_eq!(chain.report().since, 2_001);
         assert_eq!(chain.report().points.iter().map(|point| point.revision).collect::<Vec<_>>(), [3_000]);
         for row in [&[][..], &[2; HEAD_BYTES], &[1; HEAD_BYTES + 1]] {
-            assert!(Chain::decode(row).is_err(), "{row:?}");
+            assert!(Chain::decode(row, i64::MAX).is_err(), "{row:?}");
         }
+        let (_, row) = chain.take_change().unwrap();
+        assert!(Chain::decode(&row, 3_001).is_ok() && Chain::decode(&row, 3_000).is_err(), "it counts changes to come");
     }
 }
