@@ -23,11 +23,12 @@ pub enum Rule {
     RefusedChange,
     LargeOfBadVersion,
     UnstableSort,
+    OwnCorruption,
     WhoAnswers,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 20] = [
+    pub const ALL: [Rule; 21] = [
         Rule::ChosenIds,
         Rule::ClientUrls,
         Rule::StatusNumbers,
@@ -47,6 +48,7 @@ impl Rule {
         Rule::RefusedChange,
         Rule::LargeOfBadVersion,
         Rule::UnstableSort,
+        Rule::OwnCorruption,
         Rule::WhoAnswers,
     ];
 
@@ -116,6 +118,10 @@ impl Rule {
             Rule::UnstableSort => (
                 "No more than 12 keys are sorted by anything but the key",
                 "from there on Go's sort leaves the order of equals open; Quorate keeps that of the keys",
+            ),
+            Rule::OwnCorruption => (
+                "No CORRUPT alarm names the member that is asked",
+                "etcd goes on serving its reads; Quorate serves nothing of it until it is rebuilt",
             ),
             Rule::WhoAnswers => (
                 "With three members of Quorate: `cluster_id`, `member_id` and `raft_term` of headers",

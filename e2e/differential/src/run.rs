@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 use quorate_api::Error as Known;
-use quorate_api::etcdserverpb as pb;
+use quorate_api::etcdserverpb::{self as pb, alarm_request::AlarmAction};
 
 use crate::Error;
 use crate::compare::Used;
@@ -234,6 +234,12 @@ impl Pair {
             "KV.Txn" => {
                 let ops = Ops::of(&request.transcode_to().ok()?);
                 (ops.delete && ops.ignore).then_some(Rule::IgnoreBehindDelete)
+            }
+            "Maintenance.Alarm" => {
+                let request: pb::AlarmRequest = request.transcode_to().ok()?;
+                let its_own = Word::of(request.member_id.cast_signed()) == Some(Word::Member(0));
+                let raises = request.action() == AlarmAction::Activate && request.alarm() == pb::AlarmType::Corrupt;
+                (its_own && raises).then_some(Rule::OwnCorruption)
             }
             "Cluster.MemberUpdate" => {
                 let request: pb::MemberUpdateRequest = request.transcode_to().ok()?;
