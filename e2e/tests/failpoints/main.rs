@@ -224,7 +224,7 @@ async fn a_joiner_catches_up_although(point: &str, joiner_dies: bool) {
     let expected = hash(&leader).await;
     joiner.caught_up(expected.1).await;
     // A learner answers no HashKV.
-    leader.cluster().member_promote(pb::MemberPromoteRequest { id: joiner_id }).await.unwrap();
+    leader.promote(joiner_id).await;
     joiner.ready().await;
     assert_eq!(hash(&joiner).await, expected, "both hold the same");
     known.check(&leader).await;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use quorate_api::etcdserverpb::RangeRequest;
 use quorate_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_api::etcdserverpb::{MemberPromoteRequest, RangeRequest};
 use quorate_e2e::crash::member::Address;
 use quorate_e2e::crash::process::{Process, server_binary, tail};
 use quorate_e2e::crash::workspace::Workspace;
@@ -147,6 +147,16 @@ impl Server {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.process = None;
+    }
+
+    /// Asks this leader to promote a learner, until it has heard how far the learner is.
+    pub async fn promote(&self, id: u64) {
+        let since = Instant::now();
+        while let Err(status) = self.cluster().member_promote(MemberPromoteRequest { id }).await {
+            let waits = status.message().contains("in sync with leader") && since.elapsed() < PATIENCE;
+            assert!(waits, "{id:x} is not promoted: {status}: {}", self.log());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until it holds this revision itself.
