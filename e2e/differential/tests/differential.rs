@@ -14,12 +14,14 @@ use quorate_differential::{corpus, shrink};
 /// What `make test` gives to new sequences.
 const DURATION: Duration = Duration::from_secs(100);
 const STEPS: usize = 400;
+/// The same sequences in every run, as far as the time goes; `make differential` draws new ones.
+const SEED: u64 = 1;
 const SHRINK: Duration = Duration::from_secs(90);
 
 fn first_seed() -> u64 {
     match std::env::var("QUORATE_DIFFERENTIAL_SEED") {
         Ok(seed) => seed.parse().expect("QUORATE_DIFFERENTIAL_SEED is a number"),
-        Err(_) => generate::fresh_seed(),
+        Err(_) => SEED,
     }
 }
 
