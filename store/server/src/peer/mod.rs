@@ -8,6 +8,7 @@ mod frame;
 pub mod handshake;
 mod incoming;
 mod outgoing;
+mod queue;
 mod snapshots;
 
 pub use connection::{Error as ConnectError, Stream, connect, discover};
@@ -27,14 +28,13 @@ use quorate_core::membership::Membership;
 use quorate_core::node::{Event, Proposal};
 use quorate_core::replica::Message;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::inbox::{Inbox, Input};
-use crate::memory::{Budget, Charge, Part};
+use crate::memory::{Budget, Part};
 use crate::tls::Plane;
+use queue::Queue;
 
-/// Frames that wait for one peer; more are dropped.
-const QUEUE_FRAMES_MAX: usize = 4_096;
 /// A peer counts as connected for strict membership changes after this long.
 const CONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// Calls that wait for a reply of one peer at once.
@@ -73,15 +73,9 @@ pub struct Link {
     pub protocol: u16,
 }
 
-/// A frame that waits for its peer; small ones cost next to nothing.
-struct Queued {
-    frame: Frame,
-    _charge: Charge,
-}
-
 struct Peer {
     urls: Vec<String>,
-    queue: mpsc::Sender<Queued>,
+    queue: Queue,
     /// Closing it ends the connection's task.
     _alive: oneshot::Sender<()>,
 }
@@ -137,7 +131,7 @@ impl Peers {
         peers.retain(|id, peer| membership.get(*id).is_some_and(|member| member.peer_urls == peer.urls));
         for member in membership.members().filter(|member| member.id != this && !member.peer_urls.is_empty()) {
             peers.entry(member.id).or_insert_with(|| {
-                let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
+                let (queue, frames) = Queue::new();
                 let (alive, gone) = oneshot::channel();
                 let task = outgoing::run(
                     self.0.local.clone(),
@@ -159,7 +153,7 @@ impl Peers {
     pub(crate) fn queue(&self, to: MemberId, frame: Frame) -> bool {
         let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
         let charge = self.0.local.budget.charge(Part::Peers, frame.payload_bytes());
-        peers.get(&to).is_some_and(|peer| peer.queue.try_send(Queued { frame, _charge: charge }).is_ok())
+        peers.get(&to).is_some_and(|peer| peer.queue.push(frame, charge))
     }
 
     /// Sends a raft message, or tells raft that its receiver cannot be reached.

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, connect};
 use super::handshake::{self, Channel};
-use super::{Frame, Links, Local, Queued, Stream};
+use super::queue::Queued;
+use super::{Frame, Links, Local, Stream};
 use crate::inbox::Input;
 
 /// Between two tries to connect.
