@@ -29,7 +29,7 @@ budget() {
     integration) echo 420 500 2400 ;;
     differential) echo 150 210 900 ;;
     e2e) echo 960 1200 3000 ;;
-    chaos) echo 210 180 600 ;;
+    chaos) echo 210 260 600 ;;
     long) echo 300 1800 3600 ;;
   esac
 }
