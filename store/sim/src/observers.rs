@@ -50,16 +50,8 @@ struct Asked {
 
 impl Observer {
     pub fn all(seed: u64) -> Vec<Observer> {
-        let one = |number: u64| Observer {
-            place: None,
-            opened: 0,
-            header: 0,
-            asked: VecDeque::new(),
-            watchers: BTreeMap::new(),
-            canceling: BTreeMap::new(),
-            resting: Vec::new(),
-            chance: Chance::new(seed ^ (number + 1).rotate_left(40)),
-        };
+        let one =
+            |number: u64| Observer { chance: Chance::new(seed ^ (number + 1).rotate_left(40)), ..Observer::default() };
         (0..OBSERVERS).map(one).collect()
     }
 

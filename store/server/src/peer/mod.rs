@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::inbox::{Inbox, Input};
-use crate::memory::{Budget, Part};
+use crate::memory::Budget;
 use crate::tls::Plane;
 use queue::Queue;
 
@@ -152,8 +152,7 @@ impl Peers {
     /// Queues a frame; false when it was dropped.
     pub(crate) fn queue(&self, to: MemberId, frame: Frame) -> bool {
         let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let charge = self.0.local.budget.charge(Part::Peers, frame.payload_bytes());
-        peers.get(&to).is_some_and(|peer| peer.queue.push(frame, charge))
+        peers.get(&to).is_some_and(|peer| peer.queue.push(frame, &self.0.local.budget))
     }
 
     /// Sends a raft message, or tells raft that its receiver cannot be reached.

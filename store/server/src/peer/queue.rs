@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::Frame;
-use crate::memory::Charge;
+use crate::memory::{Budget, Charge, Part};
 
 const FRAMES_MAX: usize = 4_096;
 /// Entries and commands of the frames; a larger frame waits only alone.
@@ -44,14 +44,15 @@ impl Queue {
         (Queue { frames, bytes: Arc::default() }, receiver)
     }
 
-    /// False when there is no room; the frame is gone then.
-    pub fn push(&self, frame: Frame, charge: Charge) -> bool {
+    /// False when there is no room; the frame is gone then. It is charged to `budget` as long as it waits.
+    pub fn push(&self, frame: Frame, budget: &Arc<Budget>) -> bool {
         let bytes = frame.payload_bytes();
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let room = Room { of: self.bytes.clone(), bytes };
         if before > 0 && before + bytes > BYTES_MAX {
             return false;
         }
+        let charge = budget.charge(Part::Peers, bytes);
         self.frames.try_send(Queued { frame, _charge: charge, _room: room }).is_ok()
     }
 }
@@ -59,7 +60,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Budget, Part};
     use bytes::Bytes;
     use quorate_core::node::{Payload, Proposal};
 
@@ -72,7 +72,7 @@ mod tests {
     fn frames_wait_up_to_a_number_of_bytes_and_a_larger_one_only_alone() {
         let budget = Budget::new(1);
         let (queue, mut receiver) = Queue::new();
-        let push = |bytes| queue.push(frame(bytes), budget.charge(Part::Peers, bytes));
+        let push = |bytes| queue.push(frame(bytes), &budget);
         // A proposal counts for a little more than its payload.
         let half = BYTES_MAX / 2 - (1 << 10);
         assert!(push(half) && push(half), "both fit");
@@ -88,7 +88,7 @@ mod tests {
     fn frames_without_payload_wait_up_to_a_number() {
         let budget = Budget::new(1);
         let (queue, _receiver) = Queue::new();
-        let push = || queue.push(Frame::Ping { sent: 1 }, budget.charge(Part::Peers, 0));
+        let push = || queue.push(Frame::Ping { sent: 1 }, &budget);
         assert!((0..FRAMES_MAX).all(|_| push()) && !push());
     }
 }
