@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use jiff::Timestamp;
+
 use super::{Error, Report};
 
 const HEADING: &str = "date\tcommit\tmembers\tseconds\toperations\tfaults\tviolations\n";
@@ -125,19 +127,9 @@ fn commit() -> String {
     if changed { format!("{commit}+") } else { commit }
 }
 
-/// Year, month and day in UTC.
+/// Year, month and day in UTC, as 2026-01-31.
 fn date(now: SystemTime) -> String {
-    let days = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
-    // Days since the first of March of year 0, in eras of 400 years.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    Timestamp::try_from(now).unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+
 use crate::suite::{Suite, Summary};
 
 const BEGIN: &str = "<!-- simulated hours: written by `quorate-sim hours` -->";
@@ -79,23 +81,10 @@ impl Line {
     }
 }
 
-/// The date of a day counted from 1970-01-01.
-fn day(mut days: u64) -> String {
-    let mut year = 1970;
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    format!("{year:04}-{month:02}-{:02}", days + 1)
+/// The date of a day counted from 1970-01-01, as 2026-01-31.
+fn day(days: u64) -> String {
+    let at = i64::try_from(days.saturating_mul(86_400)).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string()
 }
 
 /// Adds a line, creating the log when there is none.
