@@ -260,10 +260,22 @@ impl Store {
     /// # Errors
     /// Not the leader, or a time-out without a quorum.
     pub async fn confirm_leadership(&self) -> Result<Term, ApiError> {
+        self.leads(false).await
+    }
+
+    /// As `confirm_leadership`, and everything is applied here that was acknowledged anywhere before the call.
+    ///
+    /// # Errors
+    /// Not the leader, or a time-out without a quorum.
+    pub async fn confirm_leadership_applied(&self) -> Result<Term, ApiError> {
+        self.leads(true).await
+    }
+
+    async fn leads(&self, until_applied: bool) -> Result<Term, ApiError> {
         if !self.0.status.load().is_leader() {
             return Err(ApiError::NotLeader);
         }
-        let confirmed = self.confirmed(false).await?;
+        let confirmed = self.confirmed(until_applied).await?;
         if confirmed.leads { Ok(confirmed.term) } else { Err(ApiError::NotLeader) }
     }
 

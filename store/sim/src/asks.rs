@@ -68,8 +68,8 @@ impl Cluster {
                 let (id, ttl) = (self.lease(), self.chance.between(TTL_SECONDS.start, TTL_SECONDS.end).cast_signed());
                 write(Request::LeaseGrant(pb::LeaseGrantRequest { id, ttl }))
             }
-            60..62 => write(Request::LeaseRevoke { id: self.lease(), expiry: None }),
-            62..73 => Asked::KeepAlive(self.lease()),
+            60..63 => write(Request::LeaseRevoke { id: self.lease(), expiry: None }),
+            63..73 => Asked::KeepAlive(self.lease()),
             73..76 => Asked::TimeToLive(self.lease()),
             76..88 => Asked::Linearizable(self.range()),
             _ => {
@@ -85,10 +85,11 @@ impl Cluster {
         }
     }
 
-    /// What a client asks for that does nothing but keep leases.
-    pub(crate) fn ask_of_lease(&mut self) -> Asked {
+    /// What a client asks for that does nothing but keep leases; `only_asks` = it never waits for a write, so that it goes on asking a
+    /// leader that was cut off.
+    pub(crate) fn ask_of_lease(&mut self, only_asks: bool) -> Asked {
         let id = self.lease();
-        match self.chance.between(0, 10) {
+        match self.chance.between(0, if only_asks { 8 } else { 10 }) {
             0..6 => Asked::KeepAlive(id),
             6 | 7 => Asked::TimeToLive(id),
             8 => {

@@ -15,7 +15,9 @@ use crate::model::Answer;
 use crate::options::Bug;
 use crate::world::Floor;
 
-const TIMEOUT_MICROS: u64 = 3_000_000;
+/// How long a client waits, for a clients' library's usual patience; once the faults have ended everybody has the longest.
+const TIMEOUTS_MICROS: [u64; 3] = [300_000, 1_000_000, TIMEOUT_MICROS_MAX];
+const TIMEOUT_MICROS_MAX: u64 = 3_000_000;
 
 pub(crate) enum Asked {
     Write {
@@ -57,7 +59,11 @@ impl Cluster {
             return;
         }
         let think = self.chance.between(5_000, 120_000);
-        let asked = if client < self.options.clients { self.ask() } else { self.ask_of_lease() };
+        let asked = match self.ended.remove(&client) {
+            Some(lease) => Asked::TimeToLive(lease),
+            None if client < self.options.clients => self.ask(),
+            None => self.ask_of_lease(client == self.options.clients),
+        };
         let chosen = if is_question(&asked) { self.choose_leader() } else { self.choose_member() };
         let Some(id) = chosen else { return self.at(self.now + think, What::Client { client }) };
         let operation = self.next_operation;
@@ -66,7 +72,8 @@ impl Cluster {
         let accepted = self.accept(&mut host, operation, client, asked);
         self.hosts.insert(id, host);
         if accepted {
-            self.at(self.now + TIMEOUT_MICROS, What::Timeout { operation });
+            let patience = if self.faults { self.chance.pick(&TIMEOUTS_MICROS) } else { TIMEOUT_MICROS_MAX };
+            self.at(self.now + patience, What::Timeout { operation });
         } else {
             self.at(self.now + think, What::Client { client });
         }
@@ -172,6 +179,14 @@ impl Cluster {
         let Some(Operation { client, asked, floor, began }) = self.operations.remove(&operation) else { return };
         self.note(0, "operation {} answers revision {}", [operation, answer.revision.unsigned_abs(), 0]);
         self.record(&asked, began, Some((self.now, answer.clone())));
+        let mut think = self.chance.between(5_000, 120_000);
+        if let Asked::Write { request: Request::LeaseRevoke { id, .. }, .. } = &asked
+            && answer.error.is_none()
+        {
+            // Is it gone for the leader too, which may apply later than the member that answered?
+            self.ended.insert(client, *id);
+            think = 0;
+        }
         match asked {
             Asked::Write { id, .. } => self.world.acknowledged(id, answer, floor),
             Asked::Linearizable(_) => self.world.read(&answer, floor),
@@ -179,8 +194,7 @@ impl Cluster {
             // What a stale member shows was committed, so nothing later may lie before it.
             Asked::Serializable(_) => self.world.floor.revision = self.world.floor.revision.max(answer.revision),
         }
-        let at = self.now + self.chance.between(5_000, 120_000);
-        self.at(at, What::Client { client });
+        self.at(self.now + think, What::Client { client });
     }
 
     /// Keeps what the independent check of the clients' history looks at.

@@ -143,16 +143,20 @@ pub struct Cluster {
     pub(crate) settled_term: u64,
     pub(crate) operations: BTreeMap<u64, Operation>,
     pub(crate) next_operation: u64,
+    /// The lease whose end a client was told of, to be asked for next.
+    pub(crate) ended: BTreeMap<u64, i64>,
     /// What clients asked for and were answered.
     pub(crate) history: Vec<Call>,
     pub(crate) observers: Vec<Observer>,
     /// Long before the end; what every watcher must have in the end.
     pub(crate) settled_revision: i64,
+    /// At the same time; what every member must have applied in the end.
+    pub(crate) settled_index: u64,
 }
 
 impl Cluster {
     pub fn new(seed: u64, options: Options) -> Cluster {
-        let mut plan = plan::draw(seed, options.fault_micros);
+        let mut plan = plan::draw(seed, options.fault_micros, options.kinds);
         plan.retain(|fault| options.only.as_ref().is_none_or(|only| only.contains(&fault.number)));
         let grows = Chance::new(seed ^ 0x6772_6f77).percent(30);
         let seed = seed ^ options.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -182,9 +186,11 @@ impl Cluster {
             settled_term: 0,
             operations: BTreeMap::new(),
             next_operation: 0,
+            ended: BTreeMap::new(),
             history: Vec::new(),
             observers: Observer::all(seed),
             settled_revision: 0,
+            settled_index: 0,
             options,
         };
         // Some clusters have a quota that their clients go over.
@@ -332,7 +338,9 @@ impl Cluster {
             What::Client { client } => self.begin_operation(client),
             What::Streams { id, .. } => self.with(id, Cluster::serve_streams),
             What::Observe { number } => self.observe(number),
-            What::Settle => self.settled_revision = self.world.model.revision,
+            What::Settle => {
+                (self.settled_revision, self.settled_index) = (self.world.model.revision, self.world.last());
+            }
             What::Answer { operation, answer } => self.take_answer(operation, answer),
             What::Timeout { operation } => self.time_out(operation),
             What::Fault(fault) => self.fault(fault),

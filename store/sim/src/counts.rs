@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 43] = [
+pub const FAULTS: [&str; 44] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
     "messages reordered",
     "symmetric partitions",
     "one-way partitions",
+    "leaders cut off alone",
     "pauses",
     "clocks skewed",
     "pauses longer than an election",

@@ -15,6 +15,8 @@ use crate::plan::{Fault, Kind};
 const LONG_PAUSE_MICROS: u64 = 2_000_000;
 /// Segments of the log that are made before they are needed.
 const SPARE_SEGMENTS: u8 = 2;
+/// The slowest clock, in percent of the time between two ticks of a right one.
+const SLOWEST_PERCENT: u64 = 115;
 /// Ticks of a clock that jumps.
 const JUMP_TICKS_MAX: u64 = 25;
 
@@ -33,11 +35,14 @@ impl Cluster {
         if ids.is_empty() {
             return;
         }
-        let id = chance.pick(&ids);
+        let drawn = chance.pick(&ids);
+        let leader = self.leader().filter(|_| fault.kind.is_for_leader());
+        let id = leader.map_or(drawn, |leader| leader.id);
         self.mark(id, fault.kind.line(), [u64::from(fault.number), 0, 0]);
         match fault.kind {
             Kind::Crash => self.crash_one(id, &mut chance),
             Kind::Partition => self.partition(&ids, id, &mut chance),
+            Kind::StrandLeader => self.strand(&ids, id, &mut chance),
             Kind::OneWay => self.one_way(&ids, id, &mut chance),
             Kind::Storm => self.storm(&mut chance),
             Kind::HandOver => self.hand_over(id),
@@ -70,13 +75,17 @@ impl Cluster {
                     self.world.counts.add("slow disks");
                 }
             }
+            Kind::SlowLeader => {
+                host.fsync_micros = chance.pick(&[100_000, 300_000]);
+                self.world.counts.add("slow disks");
+            }
             Kind::CutInSync => host.cut_in_sync = true,
             Kind::FailSync => host.sync_fails = true,
             Kind::TearSegment => {
                 host.log.lock().arm_tear(chance.pick(&[Tear::BeforeName, Tear::BeforeDirectorySync]));
             }
             Kind::ClockRate => {
-                host.tick_micros = TICK_MICROS * chance.between(85, 116) / 100;
+                host.tick_micros = TICK_MICROS * chance.between(85, SLOWEST_PERCENT + 1) / 100;
                 self.world.counts.add("clocks that change their rate");
             }
             other => unreachable!("{other:?} is not of this kind"),
@@ -160,6 +169,15 @@ impl Cluster {
             }
         }
         self.begin_cut("symmetric partitions", with, chance);
+    }
+
+    /// Cuts this member off from all others, and slows its clock down.
+    fn strand(&mut self, ids: &[MemberId], alone: MemberId, chance: &mut Chance) {
+        self.blocked = ids.iter().filter(|id| **id != alone).flat_map(|id| [(alone, *id), (*id, alone)]).collect();
+        if let Some(host) = self.hosts.get_mut(&alone) {
+            host.tick_micros = TICK_MICROS * SLOWEST_PERCENT / 100;
+        }
+        self.begin_cut("leaders cut off alone", alone, chance);
     }
 
     /// What this member sends is lost, or what is sent to it, or only between two.

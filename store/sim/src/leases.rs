@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use quorate_api::Error as ApiError;
 use quorate_core::apply::{LeaseChange, Machine, NoSpace};
 use quorate_core::command::{Command, CommandId, Expiry, Request, encode};
-use quorate_core::lease::{Due, Duty, Found, Leases, Listed, Question, Remaining, Step};
+use quorate_core::lease::{Due, Duty, Found, Leases, Listed, Remaining};
 use quorate_core::node::{Event, Payload, Proposal, Status};
 
 use crate::chance::Chance;
@@ -23,12 +23,13 @@ const EXTENSION_MS: u64 = 1_000;
 const DUE_MAX: usize = 64;
 /// An expiry whose outcome is unknown is proposed again after this long.
 const AGAIN_MICROS: u64 = 500_000;
+/// One whose outcome is known may come again within this time.
+const STRAY_MICROS_MAX: u64 = 3_000_000;
 
 /// Where a client's question stands.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     lease: i64,
-    question: Question,
     arrived_ms: u64,
     stage: Stage,
 }
@@ -36,8 +37,8 @@ struct Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Confirming,
-    /// Until everything that was committed is applied here.
-    Applying,
+    /// Confirmed, in this term if this member leads it; until everything is applied here that was committed by then.
+    Applying(Option<u64>),
     /// Until the proposed expiry has an outcome.
     AwaitingOutcome,
 }
@@ -193,7 +194,7 @@ impl Cluster {
         let Some(process) = &mut host.process else { return false };
         let Some(term) = process.lessor.leases.term() else { return false };
         let arrived_ms = process.lessor.now_ms(self.now);
-        let waiting = Waiting { lease, question: Question::default(), arrived_ms, stage: Stage::Confirming };
+        let waiting = Waiting { lease, arrived_ms, stage: Stage::Confirming };
         process.lessor.waiting.insert(operation, waiting);
         if bug == Some(Bug::StaleKeepAlive) {
             self.answer_question(host, operation, Some(term));
@@ -203,7 +204,7 @@ impl Cluster {
         true
     }
 
-    /// A read of this operation was confirmed: in `term`, if this member leads it. Returns whether it was about a lease.
+    /// A read of this operation was confirmed at `index`: in `term`, if this member leads it. Returns whether it was about a lease.
     pub(crate) fn confirmed_question(
         &mut self,
         host: &mut Host,
@@ -211,29 +212,34 @@ impl Cluster {
         index: u64,
         term: Option<u64>,
     ) -> bool {
+        let early = self.options.bug == Some(Bug::LeaseBeforeApply);
         let Some(process) = &mut host.process else { return false };
-        let Some(waiting) = process.lessor.waiting.get(&operation) else { return false };
-        match waiting.stage {
-            Stage::Confirming => self.answer_question(host, operation, term),
-            Stage::Applying => process.unapplied.push((index, operation)),
-            Stage::AwaitingOutcome => {}
+        let Some(waiting) = process.lessor.waiting.get_mut(&operation) else { return false };
+        if waiting.stage == Stage::Confirming {
+            waiting.stage = Stage::Applying(term);
+            if early || index <= process.machine.applied().index {
+                self.applied_question(host, operation);
+            } else {
+                process.unapplied.push((index, operation));
+            }
         }
         true
     }
 
-    /// Everything that was committed when this question was confirmed is applied.
+    /// Everything is applied that was committed when this question was confirmed. Returns whether it is one.
     pub(crate) fn applied_question(&mut self, host: &mut Host, operation: u64) -> bool {
         let Some(process) = &mut host.process else { return false };
-        let Some(waiting) = process.lessor.waiting.get_mut(&operation) else { return false };
-        waiting.stage = Stage::Confirming;
-        self.confirm_questions(host);
+        let Some(waiting) = process.lessor.waiting.get(&operation) else { return false };
+        if let Stage::Applying(term) = waiting.stage {
+            self.answer_question(host, operation, term);
+        }
         true
     }
 
     fn answer_question(&mut self, host: &mut Host, operation: u64, term: Option<u64>) {
         let now = self.now;
         let Some(process) = &mut host.process else { return };
-        let Some(Waiting { lease, mut question, arrived_ms, .. }) = process.lessor.waiting.remove(&operation) else {
+        let Some(Waiting { lease, arrived_ms, .. }) = process.lessor.waiting.remove(&operation) else {
             return;
         };
         let Some((asked, began)) = self.operations.get(&operation).map(|asked| (&asked.asked, asked.began)) else {
@@ -243,35 +249,31 @@ impl Cluster {
         let now_ms = process.lessor.now_ms(now);
         let known = &mut process.lessor.leases;
         let granted = process.machine.leases().get(&lease).map_or(0, |lease| lease.grant_index);
-        let found = match (asked, term) {
-            (Asked::KeepAlive(_), Some(term)) => known
+        let Some(term) = term else { return self.reply(operation, Answer::of_error(ApiError::NotLeader)) };
+        let found = match asked {
+            Asked::KeepAlive(_) => known
                 .keep_alive(now_ms, arrived_ms, term, lease)
                 .map(|found| map(found, |ttl_s| (ttl_s * 1_000, ttl_s))),
-            (_, Some(term)) => known.time_to_live(now_ms, term, lease).map(|found| {
+            _ => known.time_to_live(now_ms, term, lease).map(|found| {
                 map(found, |Remaining { granted_s, remaining_ms }| (remaining_ms.cast_signed(), granted_s))
             }),
-            (_, None) => return self.reply(operation, Answer::of_error(ApiError::NotLeader)),
         };
         let Ok(found) = found else { return self.reply(operation, Answer::of_error(ApiError::NotLeader)) };
-        let stage = match question.found(found) {
-            Step::Answer(answer) => {
-                let renewed = matches!(asked, Asked::KeepAlive(_)) && answer.is_some();
-                if renewed {
-                    self.world.leases.renewed(now, lease, granted);
-                }
-                self.world.lease_answered(began, term.unwrap_or(0));
-                let numbers =
-                    answer.map_or(vec![-1, 0, 0], |(left_ms, ttl_s)| vec![left_ms, ttl_s, granted.cast_signed()]);
-                return self.reply(operation, Answer { numbers, ..Answer::default() });
+        let answer = match found {
+            Found::Known(answer) => Some(answer),
+            Found::Missing => None,
+            Found::Expiring => {
+                let stage = Stage::AwaitingOutcome;
+                process.lessor.waiting.insert(operation, Waiting { lease, arrived_ms, stage });
+                return;
             }
-            Step::Apply => Stage::Applying,
-            Step::AwaitOutcome => Stage::AwaitingOutcome,
         };
-        process.lessor.waiting.insert(operation, Waiting { lease, question, arrived_ms, stage });
-        if stage == Stage::Applying {
-            let token = confirm(process);
-            process.unconfirmed.push_back((token, operation));
+        if matches!(asked, Asked::KeepAlive(_)) && answer.is_some() {
+            self.world.leases.renewed(now, lease, granted);
         }
+        self.world.lease_answered(began, term);
+        let numbers = answer.map_or(vec![-1, 0, 0], |(left_ms, ttl_s)| vec![left_ms, ttl_s, granted.cast_signed()]);
+        self.reply(operation, Answer { numbers, ..Answer::default() });
     }
 
     /// The leader looks for leases whose time is over, as the server's expiry task does.
@@ -316,7 +318,12 @@ impl Cluster {
 
     fn propose_expiry(&mut self, host: &mut Host, term: u64, due: Due) {
         let Some(process) = &mut host.process else { return };
-        process.lessor.proposed.push((term, due, self.now + AGAIN_MICROS));
+        let lessor = &mut process.lessor;
+        lessor.proposed.push((term, due, self.now + AGAIN_MICROS));
+        if lessor.chance.percent(30) {
+            // The answer was lost, and the proposal comes again when the id may belong to another grant.
+            lessor.proposed.push((term, due, self.now + lessor.chance.between(50_000, STRAY_MICROS_MAX)));
+        }
         let expiry = Some(Expiry { grant_index: due.grant_index, term });
         propose(process, host.id, Request::LeaseRevoke { id: due.id, expiry });
     }

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use quorate_sim::hours::{self, Line};
 use quorate_sim::suite::{Failure, Suite, Summary};
 use quorate_sim::trace::{self, Keep};
-use quorate_sim::{CHECKS, FAULTS, Options, run};
+use quorate_sim::{Bug, CHECKS, FAULTS, Options, run};
 
 /// Runs whole clusters, each as a function of its seed, under faults, and checks that nothing acknowledged is lost.
 #[derive(Parser)]
@@ -39,6 +39,9 @@ struct Arguments {
     /// Draws other delays for the same plan of faults
     #[arg(long, default_value_t = 0)]
     salt: u64,
+    /// Plant this bug, to see what the checkers say of it
+    #[arg(long, value_enum, hide_possible_values = true)]
+    bug: Option<Bug>,
     /// Print everything that happens, not only landmarks and the end of a failing run
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -98,6 +101,7 @@ fn options(arguments: &Arguments) -> Options {
         clients: arguments.clients,
         only: arguments.faults.clone().map(|faults| faults.into_iter().collect()),
         salt: arguments.salt,
+        bug: arguments.bug,
         keep: if arguments.trace { Keep::All } else { Keep::Some },
         ..Options::default()
     }

@@ -29,6 +29,11 @@ pub(crate) struct Observer {
     header: i64,
     /// Requests whose created response has not come, in order.
     asked: VecDeque<Asked>,
+    /// Creations and cancellations asked for on this stream.
+    sent: u64,
+    /// Cancellations that the member may still answer, by watch id, with their place among all that was asked for: at the latest when
+    /// a later creation is answered, because a member takes requests in order. It says nothing to one whose watcher had ended.
+    canceled: Vec<(i64, u64)>,
     /// By the member's watch id.
     watchers: BTreeMap<i64, Judge>,
     /// Canceled by the client, until the member says so.
@@ -44,8 +49,8 @@ struct Asked {
     judge: Option<Judge>,
     /// Answered by this member before it was asked: a watcher from now on starts above it.
     floor: i64,
-    /// Its id was taken when it was sent: it is rejected, unless the watcher before it has ended meanwhile.
-    taken: bool,
+    /// Its place among all that was asked for.
+    place: u64,
 }
 
 impl Observer {
@@ -59,6 +64,7 @@ impl Observer {
     fn disconnect(&mut self) {
         self.place = None;
         self.canceling.clear();
+        self.canceled.clear();
         self.resting.extend(std::mem::take(&mut self.watchers).into_values());
         self.resting.extend(std::mem::take(&mut self.asked).into_iter().filter_map(|asked| asked.judge));
         self.resting.iter_mut().for_each(Judge::interrupt);
@@ -141,8 +147,8 @@ impl Cluster {
     fn ask_watch(&mut self, observer: &mut Observer, request: pb::WatchCreateRequest, judge: Option<Judge>) {
         let floor = observer.place.and_then(|(id, ..)| self.hosts.get(&id)?.process.as_ref());
         let floor = floor.map_or(0, |process| process.answered);
-        let taken = observer.watchers.contains_key(&request.watch_id) && request.watch_id != 0;
-        observer.asked.push_back(Asked { request: request.clone(), judge, floor, taken });
+        observer.sent += 1;
+        observer.asked.push_back(Asked { request: request.clone(), judge, floor, place: observer.sent });
         self.send_request(observer, RequestUnion::CreateRequest(request));
     }
 
@@ -167,6 +173,8 @@ impl Cluster {
                 let watch_id = observer.chance.pick(&known);
                 if let Some(judge) = observer.watchers.remove(&watch_id) {
                     observer.canceling.insert(watch_id, judge);
+                    observer.sent += 1;
+                    observer.canceled.push((watch_id, observer.sent));
                     self.send_request(observer, RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id }));
                 }
             }
@@ -230,9 +238,17 @@ impl Cluster {
             return self.judge_created(observer, response, header);
         }
         if response.canceled {
-            let canceled = observer.canceling.remove(&response.watch_id);
             counts.add("watch: cancellations by clients checked");
-            return canceled.map(|_| ()).ok_or_else(|| format!("watcher {} ends unasked", response.watch_id));
+            let id = response.watch_id;
+            let asked = observer.canceled.iter().position(|(canceled, _)| *canceled == id);
+            let known = observer.canceling.remove(&id).or_else(|| observer.watchers.remove(&id));
+            return match (asked, known) {
+                (Some(at), Some(_)) => {
+                    observer.canceled.remove(at);
+                    Ok(())
+                }
+                _ => Err(format!("watcher {id} ends unasked")),
+            };
         }
         if response.events.is_empty() {
             let speaks_for = |id: i64| response.watch_id == -1 || response.watch_id == id;
@@ -256,10 +272,12 @@ impl Cluster {
         header: i64,
     ) -> Result<(), String> {
         let asked = observer.asked.pop_front().ok_or("a watcher is created unasked")?;
-        let Asked { request, judge, floor, taken } = asked;
+        let Asked { request, judge, floor, place } = asked;
+        observer.canceled.retain(|(_, canceled)| *canceled > place);
         let id = response.watch_id;
+        // Everything that came before on this stream is known by now, also a watcher that got this very id from the member.
         let named = &request.watch_id;
-        if taken && (observer.watchers.contains_key(named) || observer.canceling.contains_key(named)) {
+        if *named != 0 && (observer.watchers.contains_key(named) || observer.canceling.contains_key(named)) {
             self.world.counts.add("watch: rejections checked");
             let rejected = response.canceled && id == -1;
             return if rejected { Ok(()) } else { Err(format!("watcher {id} is created under an id that is taken")) };
@@ -278,11 +296,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// At the end: what was committed well before was delivered to all that still listen.
-    pub(crate) fn check_observers(&mut self) {
+    /// At the end: what was committed well before was delivered to all that still listen to one of these, the members by then. One that
+    /// was removed while it could not hear, and then all those that it knew of, learns of nothing any more.
+    pub(crate) fn check_observers(&mut self, members: &[MemberId]) {
         let settled = self.settled_revision;
         for observer in &self.observers {
-            if observer.place.is_none() || self.now < observer.opened + DELIVERY_MICROS_MAX {
+            let belongs = observer.place.is_some_and(|(id, ..)| members.contains(&id));
+            if !belongs || self.now < observer.opened + DELIVERY_MICROS_MAX {
                 continue;
             }
             for (id, judge) in &observer.watchers {
@@ -304,6 +324,8 @@ impl Default for Observer {
             opened: 0,
             header: 0,
             asked: VecDeque::new(),
+            sent: 0,
+            canceled: Vec::new(),
             watchers: BTreeMap::new(),
             canceling: BTreeMap::new(),
             resting: Vec::new(),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::{KINDS, Kind};
 use crate::trace::Keep;
 
 /// A bug that the simulated shell has on purpose, to prove that the checkers see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Bug {
     /// Reports entries as durable before the disk synced them.
     SkipSync,
@@ -45,6 +46,8 @@ pub enum Bug {
     WrongPrevious,
     /// Answers keep-alives without confirming leadership.
     StaleKeepAlive,
+    /// Answers questions about leases before everything is applied that was committed when they were confirmed.
+    LeaseBeforeApply,
     /// Lets leases expire before their time.
     ExpireEarly,
     /// Lets an expiry end whatever lease has its id.
@@ -72,6 +75,8 @@ pub struct Options {
     pub only: Option<BTreeSet<u32>>,
     /// Mixed into all chances but the plan of faults: other delays, the same faults.
     pub salt: u64,
+    /// What the plan is drawn from: fewer kinds only to meet a planted bug sooner.
+    pub kinds: &'static [Kind],
     pub keep: Keep,
     pub bug: Option<Bug>,
 }
@@ -86,6 +91,7 @@ impl Default for Options {
             clients: 4,
             only: None,
             salt: 0,
+            kinds: &KINDS,
             keep: Keep::Some,
             bug: None,
         }

@@ -30,9 +30,18 @@ pub enum Kind {
     ClockRate,
     /// A clock jumps forward: several ticks at once.
     ClockJump,
+    /// The leader alone is cut off, and its clock is slow: it goes on believing for as long as it can.
+    StrandLeader,
+    /// The leader's disk is slow: the others apply before it does.
+    SlowLeader,
 }
 
 impl Kind {
+    /// Whether it strikes the leader, if there is one.
+    pub fn is_for_leader(self) -> bool {
+        matches!(self, Kind::StrandLeader | Kind::SlowLeader)
+    }
+
     /// The line in the trace; `{}` is the fault's number.
     pub fn line(self) -> &'static str {
         match self {
@@ -51,12 +60,14 @@ impl Kind {
             Kind::Damage => "fault {}: damage on its disk",
             Kind::ClockRate => "fault {}: another rate of its clock",
             Kind::ClockJump => "fault {}: its clock jumps",
+            Kind::StrandLeader => "fault {}: the leader is cut off with a slow clock",
+            Kind::SlowLeader => "fault {}: the leader's disk is slow",
         }
     }
 }
 
 /// Each as often as it stands here.
-const KINDS: [Kind; 23] = [
+pub const KINDS: [Kind; 25] = [
     Kind::FullDisk,
     Kind::CutInSync,
     Kind::CutInSync,
@@ -80,6 +91,8 @@ const KINDS: [Kind; 23] = [
     Kind::Damage,
     Kind::ClockRate,
     Kind::ClockJump,
+    Kind::StrandLeader,
+    Kind::SlowLeader,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +105,13 @@ pub struct Fault {
     pub seed: u64,
 }
 
-/// The faults below `end_micros`. A longer plan of the same seed begins with the same faults.
-pub fn draw(seed: u64, end_micros: u64) -> Vec<Fault> {
+/// The faults below `end_micros`, of these kinds. A longer plan of the same seed begins with the same faults.
+pub fn draw(seed: u64, end_micros: u64, kinds: &[Kind]) -> Vec<Fault> {
     let mut chance = Chance::new(seed ^ 0x706c_616e);
     let (mut faults, mut at_micros) = (Vec::new(), 0);
     for number in 1.. {
         at_micros += chance.between(50_000, 900_000);
-        let fault = Fault { number, at_micros, kind: chance.pick(&KINDS), seed: chance.next() };
+        let fault = Fault { number, at_micros, kind: chance.pick(kinds), seed: chance.next() };
         if at_micros >= end_micros {
             break;
         }
@@ -113,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_longer_plan_begins_with_the_shorter_one() {
-        let (short, long) = (draw(5, 5_000_000), draw(5, 50_000_000));
+        let (short, long) = (draw(5, 5_000_000, &KINDS), draw(5, 50_000_000, &KINDS));
         assert_eq!(short, long[..short.len()]);
         assert!(long.len() > 60 && long.iter().all(|fault| fault.at_micros < 50_000_000));
     }

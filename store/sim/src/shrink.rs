@@ -66,7 +66,7 @@ fn kind(violation: &str) -> String {
 impl Search {
     /// The numbers of the faults that strike in the best run so far.
     fn faults(&self) -> Vec<u32> {
-        let all = plan::draw(self.seed, self.best.fault_micros).into_iter().map(|fault| fault.number);
+        let all = plan::draw(self.seed, self.best.fault_micros, self.best.kinds).into_iter().map(|fault| fault.number);
         all.filter(|number| self.best.only.as_ref().is_none_or(|only| only.contains(number))).collect()
     }
 
@@ -148,7 +148,7 @@ mod tests {
         let options = Options { fault_micros: 10_000_000, bug: Some(Bug::ApplyTwice), ..Options::default() };
         let failure = (1..20).map(|seed| run(seed, &options)).find(|report| report.violation.is_some());
         let failure = failure.expect("a planted bug is found");
-        let shrunk = shrink(&options, &failure, 60);
+        let shrunk = shrink(&options, &failure, 200);
         assert!(shrunk.faults <= 2 && shrunk.options.clients == 1, "{:?}", shrunk.options);
         assert_eq!(run(failure.seed, &shrunk.options), shrunk.report);
         assert_eq!(shrunk.report.violation.as_deref().map(kind), failure.violation.as_deref().map(kind));

@@ -60,7 +60,10 @@ fn reporting_entries_durable_before_the_sync_is_found() {
 
 #[test]
 fn forgetting_a_term_or_a_vote_is_found() {
-    found_as(Bug::LoseTerm, &["both lead term", "applies an entry of term", "term"]);
+    found_as(
+        Bug::LoseTerm,
+        &["both lead term", "applies an entry of term", "term", "a linearizable read sees revision"],
+    );
 }
 
 #[test]

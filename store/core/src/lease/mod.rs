@@ -19,7 +19,7 @@ mod queues;
 mod tests;
 mod ttl;
 
-pub use confirmed::{Found, OtherTerm, Question, Step};
+pub use confirmed::{Found, OtherTerm};
 pub use duty::Duty;
 pub use leases::{Due, Leases, Listed, Remaining, Renewal};
 pub use ttl::{TTL_MAX_S, TtlTooLarge, effective_ttl_s, minimum_ttl_s};

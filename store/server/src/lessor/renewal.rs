@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_api::Error;
 use quorate_core::apply::attached_keys;
-use quorate_core::lease::{Found, OtherTerm, Question, Remaining, Step};
+use quorate_core::lease::{Found, OtherTerm, Remaining};
 use quorate_core::log::Term;
 use tokio::sync::oneshot;
 
@@ -93,33 +93,26 @@ impl Lessor {
         Ok(TimeToLive { ttl_seconds, granted_seconds: granted_s, keys })
     }
 
-    /// Asks the memory after a confirmation of leadership that began after this call, in the term that was confirmed. `None`
-    /// when there is no such lease.
+    /// Asks the memory after a confirmation of leadership that began after this call, in the term that was confirmed, with everything
+    /// applied that was committed by then. `None` when there is no such lease.
     async fn confirmed<T>(
         &self,
         store: &Store,
         id: i64,
         mut find: impl FnMut(&mut State, Term) -> Result<Found<T>, OtherTerm>,
     ) -> Result<Option<T>, Error> {
-        let mut question = Question::default();
         loop {
-            let term = store.confirm_leadership().await?;
-            let (step, outcome) = {
+            let term = store.confirm_leadership_applied().await?;
+            let outcome = {
                 let mut state = self.lock();
-                let step = question.found(find(&mut state, term).map_err(|_| Error::NotLeader)?);
-                let outcome = matches!(step, Step::AwaitOutcome).then(|| state.wait(id));
-                (step, outcome)
-            };
-            match step {
-                Step::Answer(answer) => return Ok(answer),
-                Step::Apply => store.linearizable().await?,
-                Step::AwaitOutcome => {
-                    if let Some(outcome) = outcome {
-                        // A dropped sender is the signal.
-                        let _ = outcome.await;
-                    }
+                match find(&mut state, term).map_err(|_| Error::NotLeader)? {
+                    Found::Known(known) => return Ok(Some(known)),
+                    Found::Missing => return Ok(None),
+                    Found::Expiring => state.wait(id),
                 }
-            }
+            };
+            // A dropped sender is the signal.
+            let _ = outcome.await;
         }
     }
 }

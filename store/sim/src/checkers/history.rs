@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
+use prost::Message as _;
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, request_op::Request as Op};
 use quorate_api::mvccpb::KeyValue;
@@ -54,8 +54,9 @@ struct State {
     used: BTreeSet<usize>,
 }
 
-/// What tells states apart: revision, keys with the revision of their last change, and the requests without answer that were used.
-type Tried = (i64, Vec<(Bytes, i64)>, BTreeSet<usize>);
+/// What tells states apart: revision, everything that lives (two writes in another order leave the same revisions behind, and other
+/// values), and the requests without answer that were used.
+type Tried = (i64, Vec<u8>, BTreeSet<usize>);
 
 struct Search<'a> {
     /// Answered without error, by the revision of the answer.
@@ -147,7 +148,7 @@ impl Search<'_> {
                 1 => state = next.remove(0),
                 _ => {
                     return next.into_iter().any(|next| {
-                        let live = next.live.iter().map(|kv| (kv.key.clone(), kv.mod_revision)).collect();
+                        let live = next.live.iter().flat_map(KeyValue::encode_length_delimited_to_vec).collect();
                         let new = self.tried.insert((next.revision, live, next.used.clone()));
                         new && self.explain(next, last)
                     });
@@ -165,11 +166,11 @@ impl Search<'_> {
         let mut next = Vec::new();
         for writer in writers {
             if let Some(after) = self.after(state, writer).filter(|after| self.agrees(after, Some(writer))) {
+                if tells_of_its_changes(writer) {
+                    return vec![after];
+                }
                 next.push(after);
             }
-        }
-        if !next.is_empty() {
-            return next;
         }
         let seen = self.first_seen.range(revision..).next().map_or(u64::MAX, |(_, at)| *at);
         for (number, call) in self.unknown.clone().into_iter().enumerate() {
@@ -239,6 +240,15 @@ impl Search<'_> {
     }
 }
 
+/// Whether the answer of this write says that it changed something, if it did: then nothing else made its revision. The revocation of a
+/// lease says nothing, and where a transaction's answer is not compared, it may have changed nothing.
+fn tells_of_its_changes(call: &Call) -> bool {
+    match &call.asked {
+        Asked::Write(Request::LeaseRevoke { .. }) | Asked::Read(_) => false,
+        Asked::Write(request) => !reads_the_past(request),
+    }
+}
+
 /// Whether an answer holds what this check does not keep: rows of old revisions, or alarms.
 fn reads_the_past(request: &Request) -> bool {
     fn txn(request: &pb::TxnRequest) -> bool {
@@ -304,6 +314,45 @@ mod tests {
         assert_eq!(judge(&plain), Verdict::Explained);
         let without_answer = [call(put("a"), 0, None), call(put("b"), 0, None), read(5, 6, 2, Some(("b", 1)))];
         assert_eq!(judge(&without_answer), Verdict::Explained);
+    }
+
+    /// A lease that somebody else's write has taken the key from ends nothing, and its answer would be the same.
+    #[test]
+    fn a_revocation_is_not_taken_for_the_write_that_took_its_key() {
+        let attached =
+            Request::Put(pb::PutRequest { key: "k".into(), value: "a".into(), lease: 7, ..Default::default() });
+        let attached = Call {
+            asked: Asked::Write(attached),
+            began: 0,
+            answered: Some((1, Answer { revision: 2, numbers: vec![0], ..Answer::default() })),
+        };
+        let revoked = Call {
+            asked: Asked::Write(Request::LeaseRevoke { id: 7, expiry: None }),
+            began: 4,
+            answered: Some((5, Answer { revision: 3, ..Answer::default() })),
+        };
+        let history = [attached, call(put("b"), 2, None), revoked, read(6, 7, 3, Some(("b", 2)))];
+        assert_eq!(judge(&history), Verdict::Explained);
+    }
+
+    /// Both orders of the puts leave a key of revision 3 and the same requests used up.
+    #[test]
+    fn two_writes_without_answer_are_tried_in_both_orders() {
+        for value in ["a", "b"] {
+            let writes = [call(put("a"), 0, None), call(put("b"), 0, None)];
+            let prev = Asked::Write(Request::Put(pb::PutRequest {
+                key: "k".into(),
+                value: "c".into(),
+                prev_kv: true,
+                ..Default::default()
+            }));
+            let mut told = call(prev, 8, Some((9, 4, Some((value, 2)))));
+            if let Some((_, answer)) = &mut told.answered {
+                answer.numbers = vec![1];
+            }
+            let history = [&writes[..], &[told, read(10, 11, 4, Some(("c", 3)))]].concat();
+            assert_eq!(judge(&history), Verdict::Explained, "{value} was there before");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ fn clusters_of_one_five_and_seven_lose_nothing_under_any_fault() {
     let mut counts = Counts::default();
     for members in [1, 5, 7] {
         for seed in 1..=16 {
-            let report = run(seed, &Options { members, fault_micros: 8_000_000, ..Options::default() });
+            let report = run(seed, &Options { members, fault_micros: 10_000_000, ..Options::default() });
             assert_eq!(report.violation, None, "{members} members, seed {seed}\n{}", trace::text());
             counts.merge(&report.counts);
         }
