@@ -10,6 +10,8 @@ mod incoming;
 mod outgoing;
 mod queue;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
@@ -101,6 +103,13 @@ impl Links {
     pub(crate) fn update(&self, id: MemberId, change: impl FnOnce(&mut Link)) {
         change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default());
     }
+
+    /// As `update`, of a peer that has not left the configuration meanwhile.
+    pub(crate) fn update_known(&self, id: MemberId, change: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&id) {
+            change(link);
+        }
+    }
 }
 
 impl Peers {
@@ -131,6 +140,7 @@ impl Peers {
         peers.retain(|id, peer| membership.get(*id).is_some_and(|member| member.peer_urls == peer.urls));
         for member in membership.members().filter(|member| member.id != this && !member.peer_urls.is_empty()) {
             peers.entry(member.id).or_insert_with(|| {
+                self.0.links.update(member.id, |_| {});
                 let (queue, frames) = Queue::new();
                 let (alive, gone) = oneshot::channel();
                 let task = outgoing::run(

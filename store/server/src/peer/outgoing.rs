@@ -21,10 +21,14 @@ const RETRY: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Frames are gathered into one write up to this many bytes.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// So long what waits for a peer that left the configuration may still be written. A leader that is removed goes when those that stay
+/// tell it that they know of its removal: without this they would apply it and take that answer with them. As long as the driver
+/// stays after the removal.
+const LINGER: Duration = Duration::from_secs(1);
 /// A failing peer is logged this often, not at every try.
 const LOG_EVERY: u32 = 100;
 
-/// Runs until the peer leaves the configuration.
+/// Runs until the peer leaves the configuration, and then until what waits for it is written.
 pub(super) async fn run(
     local: Arc<Local>,
     links: Arc<Links>,
@@ -35,7 +39,7 @@ pub(super) async fn run(
 ) {
     tokio::select! {
         () = keep_connected(&local, &links, id, &urls, &mut frames) => {}
-        _ = gone => {}
+        () = async { let _ = gone.await; tokio::time::sleep(LINGER).await } => {}
     }
 }
 
@@ -52,13 +56,16 @@ async fn keep_connected(
             Ok(stream) => {
                 failures = 0;
                 tracing::info!(remote = format!("{id:x}"), url, "established connection to peer");
-                links.update(id, |link| link.connected_since = Some(Instant::now()));
+                links.update_known(id, |link| link.connected_since = Some(Instant::now()));
                 let ended = write_frames(stream, links, id, frames).await;
-                links.update(id, |link| link.connected_since = None);
+                if frames.is_closed() {
+                    // Its place may be another task's already.
+                    return;
+                }
+                links.update_known(id, |link| link.connected_since = None);
                 local.inbox.push(Input::Event(Event::Unreachable { id }));
-                match ended {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(remote = format!("{id:x}"), %error, "lost connection to peer"),
+                if let Err(error) = ended {
+                    tracing::warn!(remote = format!("{id:x}"), %error, "lost connection to peer");
                 }
             }
             Err(error) => {
@@ -70,6 +77,9 @@ async fn keep_connected(
                 }
                 failures += 1;
                 drop_waiting(local, id, frames);
+                if frames.is_closed() {
+                    return;
+                }
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -114,7 +124,14 @@ async fn write_frames(
     loop {
         tokio::select! {
             frame = frames.recv() => {
-                let Some(queued) = frame else { return Ok(()) };
+                let Some(queued) = frame else {
+                    // Closing with its answers unread would reset the connection, and take with it what the peer has not read.
+                    writer.shutdown().await?;
+                    while reader.read_buf(&mut answers).await? > 0 {
+                        answers.clear();
+                    }
+                    return Ok(());
+                };
                 put(&mut buffer, &queued.frame);
                 while buffer.len() < WRITE_BYTES_MAX {
                     let Ok(queued) = frames.try_recv() else { break };
@@ -132,7 +149,7 @@ async fn write_frames(
                 }
                 while answers.len() >= 8 {
                     let now = began.elapsed().saturating_sub(Duration::from_nanos(answers.get_u64()));
-                    links.update(id, |link| {
+                    links.update_known(id, |link| {
                         link.round_trip = if link.round_trip.is_zero() { now } else { (link.round_trip * 7 + now) / 8 };
                     });
                 }
@@ -142,7 +159,7 @@ async fn write_frames(
         let bytes = buffer.len() as u64;
         writer.write_all_buf(&mut buffer).await?;
         writer.flush().await?;
-        links.update(id, |link| link.sent_bytes += bytes);
+        links.update_known(id, |link| link.sent_bytes += bytes);
     }
 }
 

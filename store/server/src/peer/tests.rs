@@ -1,0 +1,80 @@
+//! What crosses between two members when one of them leaves the configuration.
+
+use std::net::TcpListener as StdListener;
+
+use bytes::Bytes;
+use quorate_core::membership::{Change, Member};
+use quorate_core::node::Payload;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// More than the transport writes at once.
+const FRAMES: usize = 40;
+const FRAME_BYTES: usize = 100_000;
+
+fn membership(urls: &[String]) -> Membership {
+    let mut membership = Membership::default();
+    for (id, url) in (1..).zip(urls) {
+        membership.apply(id, Change::AddVoter(Member { id, peer_urls: vec![url.clone()], ..Default::default() }));
+    }
+    membership
+}
+
+fn peers(member_id: MemberId, membership: &Membership) -> Peers {
+    let local = Local {
+        cluster_id: 7,
+        member_id,
+        boot: 1,
+        disk_id: String::new(),
+        tls: None,
+        inbox: Arc::default(),
+        budget: Budget::new(1 << 30),
+        membership: ArcSwap::from_pointee(membership.clone()),
+        feature_level: AtomicU64::new(1),
+        removed: watch::Sender::new(false),
+    };
+    Peers::new(Arc::new(local), Handle::current())
+}
+
+fn frame() -> Frame {
+    let payload = Payload::Command(Bytes::from(vec![1; FRAME_BYTES]));
+    Frame::Refused { proposals: vec![Proposal { id: Default::default(), payload }] }
+}
+
+/// How many frames came until `count` have, or for ten seconds.
+fn arrived(inbox: &Inbox, count: usize) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut seen = 0;
+    while seen < count && Instant::now() < deadline {
+        let items = inbox.drain(deadline, 0).items;
+        seen += items.iter().filter(|item| matches!(item, Input::Event(Event::Refused { .. }))).count();
+    }
+    seen
+}
+
+/// A leader that is removed waits for those that stay to say that they know: what they said before they applied it must arrive.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_member_that_leaves_the_configuration_still_reaches_it() {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let before = membership(&["http://127.0.0.1:1".to_owned(), url]);
+    let (here, there) = (peers(1, &before), peers(2, &before));
+    let inbox = there.local().inbox.clone();
+    let (calls, _calls) = mpsc::channel(1);
+    let (snapshots, _snapshots) = mpsc::channel(1);
+    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, there, calls, snapshots));
+    here.update(&before);
+    for _ in 0..FRAMES {
+        assert!(here.queue(2, frame()));
+    }
+    let mut after = before;
+    after.apply(3, Change::Remove(2));
+    here.update(&after);
+    assert!(!here.queue(2, frame()), "nothing more is said to it");
+    let seen = tokio::task::spawn_blocking(move || arrived(&inbox, FRAMES)).await.unwrap();
+    assert_eq!(seen, FRAMES, "frames that were queued before it left");
+    assert!(here.all_links().is_empty(), "{:?}", here.all_links());
+}
