@@ -79,6 +79,8 @@ pub struct Config {
     pub metrics_extensive: bool,
     /// Interval of progress messages to idle watches.
     pub watch_progress_interval: Duration,
+    /// Rest between two passes of the scrub; `None` = it never runs.
+    pub scrub_interval: Option<Duration>,
     /// Syncs of the log are left out; a power cut loses data.
     pub unsafe_no_fsync: bool,
     /// To be logged once the log runs.

@@ -13,6 +13,8 @@ use crate::store::Store;
 
 /// Between two comparisons; each costs a frame and its answer per member.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two tries to raise this member's own alarm.
+const CONFESS_AGAIN: Duration = Duration::from_secs(2);
 /// A member that does not answer is compared the next time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -24,6 +26,24 @@ pub async fn watch(store: Store) {
         interval.tick().await;
         if store.status().is_leader() {
             compare_once(&store).await;
+        }
+    }
+}
+
+/// Raises this member's own CORRUPT alarm when it found damage (`store/recovery`), until the cluster knows; ends with the server.
+pub async fn confess(store: Store) {
+    let mut changes = store.changes();
+    let this = store.identity().member_id;
+    while changes.changed().await.is_ok() && !store.0.inbox.is_closed() {
+        if !store.is_damaged() || store.is_corrupt(this) {
+            continue;
+        }
+        while store.is_damaged() && !store.0.inbox.is_closed() {
+            match store.set_corrupt(this, true).await {
+                Ok(()) => break,
+                Err(error) => tracing::warn!(%error, "cannot raise the CORRUPT alarm, trying again"),
+            }
+            tokio::time::sleep(CONFESS_AGAIN).await;
         }
     }
 }

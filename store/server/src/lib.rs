@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod peer;
 pub mod reconfig;
 pub mod rpc;
+pub mod scrub;
 pub mod snapshot;
 pub mod store;
 pub mod tls;

@@ -55,6 +55,8 @@ pub struct Inner {
     pub timers: ArcSwap<Timers>,
     /// Whether the operator keeps this member out of raft (`live`).
     pub fenced: AtomicBool,
+    /// What is on this member's disk is known to be damaged (`recovery`).
+    pub damaged: AtomicBool,
     /// Whether this member has applied what it may have answered before it was started.
     pub caught_up: AtomicBool,
     pub strict_reconfig: bool,

@@ -7,5 +7,6 @@ mod model;
 mod random;
 mod recorded;
 mod restart;
+mod scrub;
 mod size;
 mod txns;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     /// Invariant: declared before `database`, so that it is released before the database can close.
     rocks: rocksdb::Snapshot<'static>,
     database: Arc<Database>,
+    /// Whether what is read takes a place in the cache.
+    fills_cache: bool,
 }
 
 impl Snapshot {
@@ -45,18 +47,26 @@ impl Snapshot {
         // SAFETY: the snapshot borrows the `DB` inside the `Arc`, which does not move and lives at least as long as `database`
         // below, which is dropped after `rocks`. The lifetime does not leave this type.
         let rocks = unsafe { std::mem::transmute::<rocksdb::Snapshot<'_>, rocksdb::Snapshot<'static>>(rocks) };
-        Snapshot { rocks, database }
+        Snapshot { rocks, database, fills_cache: true }
+    }
+
+    /// As it is, but what is read through it takes no place in the cache from what is in use, and so is read from the disk next time too.
+    pub fn past_the_cache(self) -> Snapshot {
+        Snapshot { fills_cache: false, ..self }
     }
 }
 
 impl View for Snapshot {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let row = self.rocks.get_pinned_cf(self.database.family(family), key);
+        let mut options = ReadOptions::default();
+        options.fill_cache(self.fills_cache);
+        let row = self.rocks.get_pinned_cf_opt(self.database.family(family), key, options);
         Ok(row.map_err(failed("get", family))?.map(|row| Bytes::copy_from_slice(&row)))
     }
 
     fn cursor(&self, family: Family, lower: &[u8], upper: Option<&[u8]>) -> Result<Box<dyn Cursor + '_>, Error> {
-        let Some(options) = bounds(lower, upper) else { return Ok(Box::new(Nothing)) };
+        let Some(mut options) = bounds(lower, upper) else { return Ok(Box::new(Nothing)) };
+        options.fill_cache(self.fills_cache);
         let iterator = self.rocks.raw_iterator_cf_opt(self.database.family(family), options);
         Ok(Box::new(Rows { iterator, family, position: Position::Unmoved }))
     }

@@ -74,6 +74,7 @@ impl Config {
                 Duration::ZERO => WATCH_PROGRESS_DEFAULT,
                 interval => interval,
             },
+            scrub_interval: Some(values.duration("scrub-interval")).filter(|interval| !interval.is_zero()),
             unsafe_no_fsync,
             warnings,
             variables: values.variables(),

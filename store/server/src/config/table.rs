@@ -393,6 +393,12 @@ pub const GROUPS: &[Group] = &[
                 "0",
                 "What requests, answers, watches and peers may hold in memory before new requests are refused; 0 is a quarter of the machine's or the control group's.",
             ),
+            ours(
+                "scrub-interval",
+                Duration,
+                "1h",
+                "Rest between two passes that reread everything against its checksums; 0 is never. What is damaged raises CORRUPT.",
+            ),
             inert("enable-grpc-gateway", Bool, "true", "this version serves no JSON under /v3"),
             later("corrupt-check-time", Duration, "0s", "Interval of comparing the members; 0 is never."),
             later("compact-hash-check-time", Duration, "1m", "Interval of comparing compacted hashes."),

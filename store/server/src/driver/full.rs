@@ -48,7 +48,12 @@ impl Running {
         self.full.database = match self.driver.backend.trouble() {
             None => None,
             Some(Trouble::Full(reason)) => Some(format!("the database cannot write: {reason}")),
-            Some(Trouble::Corrupt(reason) | Trouble::Failed(reason)) => {
+            // Rebuilding gives this member another database; until then it serves nothing, and compacts nothing.
+            Some(Trouble::Corrupt(reason)) => {
+                Store(self.driver.inner.clone()).report_damage(&reason);
+                None
+            }
+            Some(Trouble::Failed(reason)) => {
                 return Err(Fatal::Role(format!(
                     "the database cannot write: {reason}; see to the disk, then start again"
                 )));

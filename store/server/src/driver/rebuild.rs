@@ -61,6 +61,7 @@ impl Running {
         let machine = &self.driver.machine;
         let rebuilt = Rebuilt { index: machine.applied().index, revision: machine.revision() };
         tracing::info!(index = rebuilt.index, revision = rebuilt.revision, "this member's data were replaced");
+        Store(self.driver.inner.clone()).damage_is_healed();
         self.rebuild = Rebuild { healed: true, ..Rebuild::default() };
         // The asker may have gone.
         let _ = done.send(rebuilt);

@@ -16,10 +16,14 @@ fn to_i64(value: u64) -> i64 {
 impl Probe for Store {
     fn facts(&self) -> Facts {
         let status = self.status();
+        let alarms = status.alarms.iter().filter_map(|alarm| AlarmType::try_from(alarm.alarm).ok());
+        // Found here, and perhaps not known to the cluster yet.
+        let own = self.is_damaged().then_some(AlarmType::Corrupt);
+        let own = own.filter(|own| !status.alarms.iter().any(|alarm| alarm.alarm == i32::from(*own)));
         Facts {
             has_leader: status.leader != 0,
             is_learner: status.is_learner,
-            alarms: status.alarms.iter().filter_map(|alarm| AlarmType::try_from(alarm.alarm).ok()).collect(),
+            alarms: alarms.chain(own).collect(),
             in_cluster: true,
             disk_full: status.disk_full.clone(),
         }

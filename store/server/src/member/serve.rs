@@ -163,6 +163,10 @@ impl Running {
         });
         tokio::spawn(store.lessor().clone().run(store.clone()));
         tokio::spawn(crate::integrity::watch(store.clone()));
+        tokio::spawn(crate::integrity::confess(store.clone()));
+        if let Some(rest) = config.scrub_interval {
+            tokio::spawn(crate::scrub::run(store.clone(), rest));
+        }
         admission.set_store(store.clone());
         let stopping = CancellationToken::new();
         let server = Arc::new(Server::new(settings(config), metrics.clone()));
@@ -292,6 +296,7 @@ fn build(
         limits: ArcSwap::from_pointee(limits),
         timers: ArcSwap::from_pointee(timers),
         fenced: AtomicBool::new(member.is_fenced()),
+        damaged: AtomicBool::new(false),
         caught_up: AtomicBool::new(false),
         strict_reconfig: config.strict_reconfig_check,
         learners_max: config.max_learners,

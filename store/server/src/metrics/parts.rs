@@ -90,6 +90,10 @@ pub struct Disk {
     pub defrag_inflight: IntGauge,
     /// Fed by the driver.
     pub full: IntGauge,
+    /// What the scrub reread, and how often it came to the end.
+    pub scrubbed_versions: IntCounter,
+    pub scrubbed_bytes: IntCounter,
+    pub scrub_passes: IntCounter,
 }
 
 impl Disk {
@@ -109,6 +113,9 @@ impl Disk {
                 (0.1, 2.0, 13),
             ),
             full: gauge(r, "quorate_disk_full", "1 while this member cannot store more."),
+            scrubbed_versions: counter(r, "quorate_scrub_versions_total", "Versions of keys that the scrub reread."),
+            scrubbed_bytes: counter(r, "quorate_scrub_bytes_total", "Bytes of them."),
+            scrub_passes: counter(r, "quorate_scrub_passes_total", "Times that the scrub came to the end."),
             defrag_inflight: gauge(r, "etcd_disk_defrag_inflight", "1 while defragmenting; reads and writes go on."),
         }
     }

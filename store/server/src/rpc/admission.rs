@@ -2,7 +2,6 @@
 
 use http::request::Parts;
 use quorate_api::Error;
-use quorate_core::log::MemberId;
 
 use super::Gate;
 use crate::store::{Status, Store};
@@ -20,19 +19,17 @@ pub fn gate(store: Store) -> Gate {
         Some(reason) => Err(tonic::Status::unavailable(reason)),
         None => {
             let status = store.0.status.load();
-            refuse_corrupt(call, &status, store.identity().member_id)?;
+            if store.is_quarantined() && serves_data(call.uri.path()) {
+                return Err(Error::Corrupt.into());
+            }
             admit(call, &status).map_err(Into::into)
         }
     })
 }
 
-/// A member whose data were found to differ serves none of them; its state can be asked for, and it can be rebuilt.
-fn refuse_corrupt(call: &Parts, status: &Status, this: MemberId) -> Result<(), Error> {
-    let path = call.uri.path();
-    if status.is_corrupt(this) && SERVES_DATA.iter().any(|service| path.starts_with(service)) {
-        return Err(Error::Corrupt);
-    }
-    Ok(())
+/// A member whose data were found to differ, or to be damaged, serves none of them; its state can be asked for, and it can be rebuilt.
+fn serves_data(path: &str) -> bool {
+    SERVES_DATA.iter().any(|service| path.starts_with(service))
 }
 
 fn admit(call: &Parts, status: &Status) -> Result<(), Error> {

@@ -45,7 +45,7 @@ impl Kv {
         self.metrics.mvcc.ranges.inc();
         let mut response = if request.range_end.is_empty() {
             let view = self.store.view()?;
-            mvcc::range(&*view, &view.state, &request).map_err(for_client)?
+            mvcc::range(&*view, &view.state, &request).map_err(|error| for_client(&self.store, error))?
         } else {
             self.reads.walk(&self.store, move |view| mvcc::range(&**view, &view.state, &request)).await?
         };

@@ -1,5 +1,5 @@
 //! Ends the streams of clients: those that want a leader (the metadata `hasleader`) when this member has known none for a while, all
-//! when it is fenced.
+//! when it is fenced or its data are corrupt.
 
 use quorate_api::Error;
 use tonic::Status;
@@ -16,6 +16,7 @@ pub(super) fn lost(store: Store, metadata: &MetadataMap) -> impl Future<Output =
     async move {
         tokio::select! {
             () = store.fenced() => Status::unavailable(FENCED),
+            () = store.quarantined() => Error::Corrupt.into(),
             () = leaderless(&store), if required => Error::NoLeader.into(),
         }
     }

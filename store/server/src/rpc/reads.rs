@@ -34,18 +34,22 @@ impl Reads {
         let permit = self.0.clone().acquire_owned().await.expect("it is never closed");
         let view = store.view()?;
         let task = tokio::task::spawn_blocking(move || {
-            let result = read(&view).map_err(for_client);
+            let result = read(&view);
             drop(permit);
             result
         });
-        task.await.map_err(|_| Error::Stopped)?
+        task.await.map_err(|_| Error::Stopped)?.map_err(|error| for_client(store, error))
     }
 }
 
-/// What a client is told of a read's failure; that of the database itself is logged, too.
-pub fn for_client(error: mvcc::Error) -> Error {
-    error.for_client().unwrap_or_else(|| {
-        tracing::error!(%error, "a read failed");
-        Error::Unmapped(error.to_string())
-    })
+/// What a client is told of a read's failure. Damage that it met ends the serving of data here; another failure of the database is logged.
+pub fn for_client(store: &Store, error: mvcc::Error) -> Error {
+    if let Some(told) = error.for_client() {
+        return told;
+    }
+    tracing::error!(%error, "a read failed");
+    match store.report_damage_of(&error) {
+        true => Error::Corrupt,
+        false => Error::Unmapped(error.to_string()),
+    }
 }

@@ -1,12 +1,17 @@
 //! Integrity through the handle: what is compared with other members, and the replacement of a state that is wrong.
 
+use std::fmt::Display;
+use std::sync::atomic::Ordering;
+
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
 use quorate_core::command::Request;
 use quorate_core::log::MemberId;
+use quorate_core::mvcc;
 use tokio::sync::oneshot;
 
 use super::Store;
+use crate::backend;
 use crate::inbox::{Input, Rebuilt};
 
 impl Store {
@@ -25,6 +30,57 @@ impl Store {
     /// Whether a member's CORRUPT alarm is raised.
     pub fn is_corrupt(&self, member: MemberId) -> bool {
         self.status().is_corrupt(member)
+    }
+
+    /// Whether this member serves no data: its CORRUPT alarm is raised, or it found damage itself and nobody may know of it yet.
+    pub fn is_quarantined(&self) -> bool {
+        self.is_damaged() || self.is_corrupt(self.identity().member_id)
+    }
+
+    /// Completes when this member serves no data any more; never if that never comes.
+    pub async fn quarantined(&self) {
+        let mut changes = self.changes();
+        while !self.is_quarantined() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What was read is not what was written. This member serves no data from now on, and CORRUPT is raised (`integrity::confess`).
+    pub fn report_damage(&self, what: &dyn Display) {
+        if self.0.damaged.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!(
+            member = format!("{:x}", self.identity().member_id),
+            error = %what,
+            "this member's data are damaged, it serves none of them; rebuild it from the others: quoratectl member rebuild"
+        );
+        self.0.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Reports damage if that is why a read failed; returns whether it was.
+    pub fn report_damage_of(&self, error: &mvcc::Error) -> bool {
+        let damage = match error {
+            mvcc::Error::Malformed { .. } => true,
+            mvcc::Error::Backend(failed) => backend::is_corruption(&failed.reason),
+            mvcc::Error::Compacted | mvcc::Error::FutureRevision => false,
+        };
+        if damage {
+            self.report_damage(error);
+        }
+        damage
+    }
+
+    /// The state was replaced by another member's.
+    pub fn damage_is_healed(&self) {
+        self.0.damaged.store(false, Ordering::Release);
+    }
+
+    /// Whether damage was found here and not repaired yet.
+    pub fn is_damaged(&self) -> bool {
+        self.0.damaged.load(Ordering::Acquire)
     }
 
     /// Raises a member's CORRUPT alarm, or takes it back; does nothing when it is so already.

@@ -1,12 +1,15 @@
 //! A member whose data became others than the cluster's: found by the comparison of hashes, named, kept from serving, and rebuilt from
 //! the others by one call.
 
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use prost::Message;
 use quorate::backend::{Backend, Options};
 use quorate_api::admin::RebuildRequest;
 use quorate_api::admin::recovery_client::RecoveryClient;
+use quorate_api::etcdserverpb::watch_client::WatchClient;
 use quorate_api::etcdserverpb::{self as pb, AlarmType};
 use quorate_api::mvccpb::KeyValue;
 use quorate_core::backend::{Family, View, WriteBatch};
@@ -67,7 +70,9 @@ fn damage(member: &Member, key: &str) {
 #[tokio::test]
 async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_call() {
     let folder = tempfile::tempdir().unwrap();
-    let mut members = Member::static_cluster(folder.path(), 3);
+    // The scrub would find it too.
+    let members = Member::static_cluster(folder.path(), 3).into_iter();
+    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=0")).collect();
     members.iter_mut().for_each(Member::start);
     let mut revision = members[0].put("key", "sound").await.header.unwrap().revision;
     let mut kv = members[0].kv();
@@ -116,6 +121,64 @@ async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_c
     members[2].kill();
     members[2].start();
     assert_eq!(members[2].until(|state| state.revision >= revision).await.member_id, id);
+}
+
+/// Flips one bit in the middle of the largest file of the database, as a disk that forgets.
+fn rot(member: &Member) {
+    let files =
+        std::fs::read_dir(member.data_dir().join("db/0000000000000001")).unwrap().map(|entry| entry.unwrap().path());
+    let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let largest = tables.max_by_key(|path| path.metadata().unwrap().len()).expect("the database was flushed");
+    let file = std::fs::File::options().read(true).write(true).open(&largest).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_until_the_member_is_rebuilt() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = Member::static_cluster(folder.path(), 3).into_iter();
+    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=200ms")).collect();
+    members.iter_mut().for_each(Member::start);
+    let mut revision = 0;
+    for i in 0..200_u32 {
+        // Of bytes that do not compress, so that most of the files are values.
+        let noise =
+            (0..64_u32).map(|word| format!("{:08x}", (i * 64 + word).wrapping_mul(2_654_435_761))).collect::<String>();
+        revision = members[0].put(&format!("k{i:03}"), &noise).await.header.unwrap().revision;
+    }
+    let id = members[2].until(|state| state.revision >= revision).await.member_id;
+    members[2].maintenance().defragment(pb::DefragmentRequest {}).await.unwrap();
+    let mut watch = WatchClient::connect(format!("http://127.0.0.1:{}", members[2].client)).await.unwrap();
+    let create = pb::WatchCreateRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    let create = pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let requests = futures::stream::iter([create]).chain(futures::stream::pending());
+    let mut responses = watch.watch(requests).await.unwrap().into_inner();
+    assert!(responses.message().await.unwrap().is_some_and(|response| response.created));
+
+    rot(&members[2]);
+    let ended = responses.message().await.unwrap_err();
+    assert_eq!((ended.code(), ended.message()), (Code::DataLoss, CORRUPT));
+    until_corrupt(&members[0], &[id]).await;
+    let refused = value(&members[2], "k000").await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::DataLoss, CORRUPT));
+    let log = members[2].log();
+    assert!(
+        log.contains("rebuild it from the others: quoratectl member rebuild") && log.contains("Corruption"),
+        "{log}"
+    );
+    assert_eq!(value(&members[1], "k000").await.unwrap().len(), 512, "the others still serve reads");
+
+    let address = format!("http://127.0.0.1:{}", members[2].client);
+    let rebuilt =
+        RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision));
+    until_corrupt(&members[2], &[]).await;
+    let hash = members[2].hash_kv(revision).await.hash;
+    assert_eq!((hash, value(&members[2], "k199").await.unwrap().len()), (members[1].hash_kv(revision).await.hash, 512));
+    members[2].put("after", "v").await;
 }
 
 #[tokio::test]

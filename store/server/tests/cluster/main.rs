@@ -5,8 +5,11 @@ mod admission;
 mod corruption;
 mod disk_full;
 mod faults;
+mod formats;
 mod joint;
 mod live;
 mod member;
+#[path = "../common/ports.rs"]
+mod ports;
 mod refusals;
 mod small_disk;

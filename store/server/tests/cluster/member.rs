@@ -1,7 +1,6 @@
 //! Real members as processes of the built binary, on free ports of the loopback, each in a folder of its own; ended with the test.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,15 +13,12 @@ use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::ports;
+
 /// Starting, electing and replaying together stay far below this on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that has no event to await.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// A free port; bound and released, so another process could take it in between, which the caller would see as a failed start.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 pub struct Member {
     pub name: String,
@@ -65,9 +61,9 @@ impl Member {
         std::fs::write(folder.join("token"), "secret\n").unwrap();
         Member {
             name: name.to_owned(),
-            client: free_port(),
-            peer: free_port(),
-            admin: free_port(),
+            client: ports::free_port(),
+            peer: ports::free_port(),
+            admin: ports::free_port(),
             flags: flags.to_vec(),
             folder,
             process: None,

@@ -1,7 +1,6 @@
 //! Members as processes that can be killed, stopped and started again.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::client::Client;
+use super::ports;
 use super::process::Port;
 
 /// A start and an election take about a second; a machine that is busy with other tests may need longer.
@@ -33,16 +33,11 @@ struct Member {
     log: PathBuf,
 }
 
-/// A port that nobody listened on a moment ago; peers do not share theirs.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Cluster {
     /// Founds a cluster of `count` members with these flags on each.
     pub fn start(count: usize, flags: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", ports::free_port())).collect();
         let all: Vec<String> = (0..count).map(|n| format!("m{n}={}", peers[n])).collect();
         let member = |n: usize| {
             let port = Port::reserve();

@@ -6,6 +6,8 @@ mod client;
 mod cluster;
 mod lease;
 mod lease_cluster;
+#[path = "../common/ports.rs"]
+mod ports;
 #[path = "../rpc/process.rs"]
 #[allow(dead_code)]
 mod process;
