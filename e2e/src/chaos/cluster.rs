@@ -88,6 +88,7 @@ impl Cluster {
             if network == Network::Switched {
                 // Few, so that a member that was away needs a snapshot now and then.
                 flags.push("--snapshot-catchup-entries=50".to_owned());
+                flags.push("--wal-keep-bytes=1".to_owned());
             }
             flags.extend(tls.iter().flat_map(|tls| tls.flags(&name)));
             let log = workspace.path().join(format!("{name}.log"));

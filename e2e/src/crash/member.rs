@@ -107,7 +107,8 @@ impl Member {
             .arg(format!("--initial-cluster={}", self.settings.initial_cluster))
             .arg(format!("--initial-cluster-token={}", self.settings.token))
             // Few, so that a member which cuts its log keeps next to nothing for those that are away.
-            .arg("--snapshot-catchup-entries=20");
+            .arg("--snapshot-catchup-entries=20")
+            .arg("--wal-keep-bytes=1");
         if !self.settings.fsync {
             command.arg("--unsafe-no-fsync=true");
         }

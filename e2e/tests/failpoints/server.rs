@@ -78,6 +78,7 @@ impl Server {
             .arg(format!("--initial-cluster={}", self.initial_cluster))
             .arg(format!("--initial-cluster-state={}", if self.joins { "existing" } else { "new" }))
             .arg("--snapshot-catchup-entries=5")
+            .arg("--wal-keep-bytes=1")
             .env("FAILPOINTS", points);
         self.process = Some(Process::start(name, command, &self.log).unwrap());
         self.point = points.to_owned();

@@ -79,6 +79,10 @@ pub struct Config {
     pub metrics_extensive: bool,
     /// Interval of progress messages to idle watches.
     pub watch_progress_interval: Duration,
+    /// Bytes of the log that stay for followers; `None` = by the size of the disk.
+    pub wal_keep_bytes: Option<u64>,
+    /// How fast a snapshot is sent; `None` = as fast as it goes.
+    pub snapshot_bytes_per_second: Option<u64>,
     /// Rest between two passes of the scrub; `None` = it never runs.
     pub scrub_interval: Option<Duration>,
     /// Syncs of the log are left out; a power cut loses data.

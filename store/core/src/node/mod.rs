@@ -19,11 +19,16 @@ mod tests;
 
 pub use propose::{Payload, Proposal};
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::command::CommandId;
 use crate::log::{ConfState, Entry, HardState, Index, MemberId, SnapshotMeta, Term};
 use crate::replica::{LogReader, Message, Progress, Replica, Role, Start};
+
+/// So many election timeouts after it was last heard of, the log is not kept for a follower any more.
+const SILENT_ELECTION_TIMEOUTS: u64 = 10;
 
 /// What happened.
 #[derive(Debug)]
@@ -156,6 +161,8 @@ pub struct Status {
 pub struct Node {
     replica: Replica,
     ticks: u64,
+    /// When each member was last heard of. Only members of the cluster get through to here, so it stays small.
+    heard: BTreeMap<MemberId, u64>,
     proposals: propose::Queue,
     reads: read::Rounds,
     persists: persist::Order,
@@ -172,6 +179,7 @@ impl Node {
         let replica = Replica::new(start, reader);
         Node {
             ticks: 0,
+            heard: BTreeMap::new(),
             proposals: propose::Queue::default(),
             reads: read::Rounds::new(replica.id(), boot),
             persists: persist::Order::default(),
@@ -224,6 +232,14 @@ impl Node {
         self.replica.progress()
     }
 
+    /// The first entry of the log that a follower may still ask for (`Replica::log_wanted_from`). One that was silent for a while may
+    /// need a snapshot.
+    pub fn log_wanted_from(&self) -> Index {
+        let silent = SILENT_ELECTION_TIMEOUTS * self.replica.election_ticks() as u64;
+        let answers = |id| self.heard.get(&id).is_some_and(|at| at + silent >= self.ticks);
+        self.replica.log_wanted_from(answers)
+    }
+
     pub fn last_index(&self) -> Index {
         self.replica.last_index()
     }
@@ -231,8 +247,12 @@ impl Node {
     fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Tick => self.tick(),
-            Event::Message(message) if self.has_room_for(&message) => self.replica.step(message),
-            Event::Message(_) => {}
+            Event::Message(message) => {
+                self.heard.insert(message.from(), self.ticks);
+                if self.has_room_for(&message) {
+                    self.replica.step(message);
+                }
+            }
             Event::Propose(proposal) => self.enqueue(proposal, effects),
             Event::Forwarded { from, boot, sequence, term, proposals } => {
                 self.take_forwarded(from, boot, sequence, term, proposals, effects);

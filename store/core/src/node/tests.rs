@@ -10,6 +10,7 @@ mod liveness;
 mod reads;
 mod space;
 mod timers;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

@@ -232,6 +232,17 @@ impl Replica {
         self.node.raft.prs().iter().map(of).collect()
     }
 
+    /// The first entry that a follower for which `answers` holds may still ask this leader for; one above the log when nobody does. A
+    /// follower that is sent a snapshot asks for what comes after it.
+    pub fn log_wanted_from(&self, answers: impl Fn(MemberId) -> bool) -> Index {
+        let after = self.last_index() + 1;
+        if self.role() != Role::Leader {
+            return after;
+        }
+        let others = self.node.raft.prs().iter().filter(|(id, _)| **id != self.id() && answers(**id));
+        others.map(|(_, progress)| progress.matched.max(progress.pending_snapshot) + 1).min().unwrap_or(after)
+    }
+
     /// Who should lead instead of this leader: the most caught-up other voter that was heard of lately and stays a voter.
     pub fn successor(&self) -> Option<MemberId> {
         let voters = self.node.raft.prs().conf().to_conf_state().voters;

@@ -239,6 +239,18 @@ pub const GROUPS: &[Group] = &[
                 "5000",
                 "Applied entries that stay in the log for followers that were away.",
             ),
+            ours(
+                "wal-keep-bytes",
+                Uint(u64::MAX),
+                "0",
+                "Bytes of the log that stay for followers that were away, while the disk has room; 0 is 256 MiB, or a sixteenth of a small disk.",
+            ),
+            ours(
+                "snapshot-bytes-per-second",
+                Uint(u64::MAX),
+                "33554432",
+                "How fast a snapshot is sent to a follower, so that clients do not notice; 0 is as fast as it goes.",
+            ),
         ],
     },
     Group {

@@ -72,7 +72,7 @@ impl Running {
         if below == 0 {
             return Ok(());
         }
-        let first = self.driver.log.cut(below)?;
+        let first = self.driver.log.cut(below, self.driver.node.log_wanted_from())?;
         self.events.push(Event::LogCut { first });
         Ok(())
     }

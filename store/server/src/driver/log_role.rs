@@ -221,13 +221,13 @@ impl LogRole {
         Ok(())
     }
 
-    /// Drops the log below `below` (whole segments); returns the first entry that is left.
+    /// Drops what the log need not keep below `below` (`Wal::cut`); returns the first entry that is left.
     ///
     /// # Errors
     /// The log failed.
-    pub fn cut(&mut self, below: Index) -> Result<Index, Fatal> {
+    pub fn cut(&mut self, below: Index, wanted_from: Index) -> Result<Index, Fatal> {
         let mut wal = lock(&self.wal);
-        wal.cut(below)?;
+        wal.cut(below, wanted_from)?;
         Ok(wal.reader().first_index())
     }
 }

@@ -59,7 +59,9 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let member = directory.member();
     let bound = member.identity.expect("a member is opened after it was founded or admitted");
     let admission = member.admission.expect("it stands beside the identity");
-    let options = wal::Options { fsync: !config.unsafe_no_fsync, ..wal::Options::new(directory.disk_id()?) };
+    let keep_bytes = config.wal_keep_bytes.unwrap_or_else(|| wal::keep_bytes(directory.log()));
+    let options =
+        wal::Options { fsync: !config.unsafe_no_fsync, keep_bytes, ..wal::Options::new(directory.disk_id()?) };
     let Storage { backend, mut wal, recovered } = Storage::open(directory, database_options(), options)?;
     if recovered.last_group == 0 {
         begin_log(&mut wal, admission.origin, &admission.members)?;

@@ -310,7 +310,7 @@ fn build(
         runtime: Handle::current(),
         identity,
     });
-    let snapshots = Snapshots::new(directory, peers, inbox, Handle::current());
+    let snapshots = Snapshots::new(directory, peers, inbox, Handle::current(), config.snapshot_bytes_per_second);
     let driver = Driver {
         inner: inner.clone(),
         node,

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::log::{MemberId, SnapshotMeta};
@@ -64,6 +64,7 @@ struct Shared {
     peers: Peers,
     inbox: Arc<Inbox>,
     runtime: Handle,
+    bytes_per_second: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -75,8 +76,15 @@ struct State {
 }
 
 impl Snapshots {
-    pub fn new(directory: Directory, peers: Peers, inbox: Arc<Inbox>, runtime: Handle) -> Snapshots {
-        Snapshots(Arc::new(Shared { directory, peers, inbox, runtime, state: Mutex::default() }))
+    /// Sends at most so many bytes a second to one follower; `None` = as many as it takes.
+    pub fn new(
+        directory: Directory,
+        peers: Peers,
+        inbox: Arc<Inbox>,
+        runtime: Handle,
+        bytes_per_second: Option<u64>,
+    ) -> Snapshots {
+        Snapshots(Arc::new(Shared { directory, peers, inbox, runtime, bytes_per_second, state: Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,11 +145,14 @@ impl Snapshots {
         write_part(&mut stream, &built.manifest().encode()).await?;
         let file = stream.read_u32().await?;
         let offset = stream.read_u64().await?;
-        let mut bytes = 0;
+        let (mut bytes, began) = (0, Instant::now());
         for chunk in built.chunks(Progress { file, offset }) {
             let chunk = chunk?;
             bytes += chunk.data.len() as u64;
             write_part(&mut stream, &chunk.encode()).await?;
+            if let Some(rate) = self.0.bytes_per_second {
+                tokio::time::sleep(due(bytes, rate).saturating_sub(began.elapsed())).await;
+            }
         }
         write_part(&mut stream, &[]).await?;
         stream.flush().await?;
@@ -243,6 +254,12 @@ impl Snapshots {
         let at = state.received.iter().rposition(same)?;
         state.received.remove(at)
     }
+}
+
+/// When so many bytes are to be through at so many a second.
+fn due(bytes: u64, per_second: u64) -> Duration {
+    let micros = u128::from(bytes) * 1_000_000 / u128::from(per_second);
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 async fn write_part(stream: &mut Stream, part: &[u8]) -> Result<(), Error> {

@@ -20,6 +20,9 @@ pub(super) const MANIFEST_SUFFIX: &str = ".manifest";
 /// Left free on the volume, so that a snapshot does not take the log's space.
 const SPACE_MARGIN_BYTES: u64 = 256 << 20;
 
+/// Synced as it comes in pieces of this size: one sync at a large file's end would hold up everybody else's, this member's log among them.
+const SYNC_BYTES: u64 = 8 << 20;
+
 /// A snapshot being received. It survives broken connections: the sender goes on at `progress`.
 #[derive(Debug)]
 pub struct Incoming {
@@ -120,6 +123,9 @@ impl Incoming {
         };
         open.file.write_all_at(data, offset).map_err(Error::io("writing", &path))?;
         open.checksum = crc32c::crc32c_append(open.checksum, data);
+        if offset / SYNC_BYTES != end / SYNC_BYTES {
+            open.file.sync_data().map_err(Error::io("sync", &path))?;
+        }
         if end == entry.bytes {
             complete(&open, &path, &entry.name, *file_checksum)?;
             self.manifest.files[file as usize].checksum = Some(open.checksum);

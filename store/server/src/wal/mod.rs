@@ -44,13 +44,47 @@ pub struct Options {
     /// The disk id of the data directory; a log with another one is refused.
     pub identity: [u8; 16],
     pub segment_bytes: u64,
+    /// So much of the log stays although the database holds it, for followers that were away. A lack of space ends that.
+    pub keep_bytes: u64,
     /// `false` only under `--unsafe-no-fsync`: a power cut then loses acknowledged writes.
     pub fsync: bool,
 }
 
 impl Options {
     pub fn new(identity: [u8; 16]) -> Options {
-        Options { identity, segment_bytes: SEGMENT_BYTES, fsync: true }
+        Options { identity, segment_bytes: SEGMENT_BYTES, keep_bytes: 0, fsync: true }
+    }
+}
+
+/// What a follower that answers still wants stays up to so many times `keep_bytes`: a snapshot may take an hour to reach it.
+const KEEP_WANTED_TIMES: u64 = 16;
+
+/// What is kept on a large disk: a follower that was away for less needs no snapshot, and a restart reads it in half a second.
+const KEEP_BYTES: u64 = 256 << 20;
+/// On a small one it is this part.
+const KEEP_PART: u64 = 16;
+
+/// The default of `Options::keep_bytes` for a log in this directory.
+pub fn keep_bytes(directory: &Path) -> u64 {
+    let disk = nix::sys::statvfs::statvfs(directory).map(|disk| disk.blocks() * disk.fragment_size());
+    disk.map_or(0, |bytes| (bytes / KEEP_PART).min(KEEP_BYTES))
+}
+
+/// What of the log may go: whole segments, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// The database holds everything below it, durably.
+    below: Index,
+    /// What followers may still ask for.
+    wanted_from: Index,
+    keep_bytes: u64,
+}
+
+impl Cut {
+    /// Whether everything below `base` goes when `left` bytes stay.
+    fn lets_go(&self, base: Index, left: u64) -> bool {
+        let wanted = base > self.wanted_from && left < self.keep_bytes.saturating_mul(KEEP_WANTED_TIMES);
+        base <= self.below && left >= self.keep_bytes && !wanted
     }
 }
 
@@ -214,15 +248,18 @@ impl Wal {
     }
 
     /// Forgets entries below `below` as far as whole segments allow, recycling their files. The caller has them all in the
-    /// database, durably. Afterwards the first index is at most `below`, or one above the newest marker's index.
+    /// database, durably. `Options::keep_bytes` of them stay, and more of what followers may ask for from `wanted_from` on; all of
+    /// it goes when the disk lacks space. Afterwards the first index is at most `below`, or one above the newest marker's index.
     ///
     /// # Errors
     /// A failing disk; final.
-    pub fn cut(&mut self, below: Index) -> Result<(), Error> {
+    pub fn cut(&mut self, below: Index, wanted_from: Index) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Failed);
         }
-        let dropped = self.shared.drop_segments(below, self.tail.seq);
+        let keep_bytes = if self.spares.shortage().is_some() { 0 } else { self.options.keep_bytes };
+        let cut = Cut { below, wanted_from, keep_bytes };
+        let dropped = self.shared.drop_segments(&cut, self.tail.seq, self.tail.offset);
         if dropped.is_empty() {
             return Ok(());
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use quorate_core::log::{Entry, Index, Term};
 use quorate_core::wal_format::{self as format, Fault, Location, LogIndex};
 
+use super::Cut;
 use super::segment::SegmentFile;
 
 /// Bytes between two wanted entries that are read along rather than skipped: a group record is about a hundred.
@@ -53,18 +54,21 @@ impl Shared {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the segments that hold nothing from `below` on; the one numbered `current` stays.
-    pub fn drop_segments(&self, below: Index, current: u64) -> Vec<Arc<SegmentFile>> {
+    /// Takes out the oldest segments that a cut lets go; the one numbered `current`, of which `current_bytes` are written, stays.
+    pub fn drop_segments(&self, cut: &Cut, current: u64, current_bytes: u64) -> Vec<Arc<SegmentFile>> {
         let mut contents = self.write();
+        let older = contents.segments.iter().filter(|segment| segment.name.seq < current);
+        let mut left = older.map(|segment| segment.bytes).sum::<u64>() + current_bytes;
         let mut dropped = Vec::new();
         while let (Some(oldest), Some(next)) = (contents.segments.front(), contents.segments.get(1)) {
-            let useless = next.name.base <= below || oldest.name.seq < contents.discarded_below;
-            if !useless || oldest.name.seq >= current {
+            let base = next.name.base;
+            left = left.saturating_sub(oldest.bytes);
+            let discarded = oldest.name.seq < contents.discarded_below;
+            if oldest.name.seq >= current || !(discarded || cut.lets_go(base, left)) {
                 break;
             }
-            let base = next.name.base;
             dropped.extend(contents.segments.pop_front());
-            if base <= contents.index.last() + 1 && base <= below {
+            if base <= contents.index.last() + 1 && base <= cut.below {
                 contents.index.cut(base);
             }
         }

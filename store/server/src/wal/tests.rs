@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// Syncs are left out where no test can tell: what a power cut loses is tested on real disks, not here.
-const SMALL: Options = Options { identity: [7; 16], segment_bytes: 16 << 10, fsync: false };
+const SMALL: Options = Options { identity: [7; 16], segment_bytes: 16 << 10, keep_bytes: 0, fsync: false };
 
 fn open(directory: &TempDir, applied: Index) -> Result<(Wal, Recovered), Error> {
     Wal::open(&directory.path().join("wal"), SMALL, applied)
@@ -81,7 +81,7 @@ fn segments_roll_and_are_recycled_after_a_cut_without_their_old_content() {
         fill(&mut wal, 300);
         let last = reader.last_index();
         assert_eq!(last, round * 300);
-        wal.cut(last).unwrap();
+        wal.cut(last, last).unwrap();
         assert!(reader.first_index() <= last);
         assert!(reader.first_index() > last - 300, "whole segments went");
         assert_eq!(reader.term(reader.first_index() - 1), Some(1), "raft asks for the term before the first");
@@ -98,13 +98,43 @@ fn segments_roll_and_are_recycled_after_a_cut_without_their_old_content() {
 }
 
 #[test]
+fn what_is_kept_for_followers_is_bounded_in_bytes_and_goes_first_when_space_is_short() {
+    let directory = TempDir::new().unwrap();
+    let segment_bytes = SMALL.segment_bytes;
+    let options = Options { keep_bytes: 3 * segment_bytes, ..SMALL };
+    let (mut wal, _) = Wal::open(directory.path(), options, 0).unwrap();
+    let kept = |wal: &Wal| wal.shared.read().segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    while wal.tail.seq < 12 {
+        fill(&mut wal, 100);
+    }
+    let last = wal.reader().last_index();
+    wal.cut(last, last).unwrap();
+    assert!((3 * segment_bytes..6 * segment_bytes).contains(&kept(&wal)), "{} of {segment_bytes}", kept(&wal));
+    let first = wal.reader().first_index();
+    // Somebody wants what is left.
+    while kept(&wal) < 8 * segment_bytes {
+        fill(&mut wal, 100);
+        wal.cut(wal.reader().last_index(), first).unwrap();
+    }
+    assert_eq!(wal.reader().first_index(), first);
+    while wal.tail.seq < 80 {
+        fill(&mut wal, 100);
+        wal.cut(wal.reader().last_index(), first).unwrap();
+    }
+    assert!(wal.reader().first_index() > first, "not without end");
+    assert!(kept(&wal) <= (KEEP_WANTED_TIMES * 3 + 2) * segment_bytes, "{} of {segment_bytes}", kept(&wal));
+    let cut = Cut { below: 10, wanted_from: 4, keep_bytes: 0 };
+    assert!(cut.lets_go(10, 0) && !cut.lets_go(11, 0), "without space everything goes that the database holds");
+}
+
+#[test]
 fn a_log_whose_segments_are_cut_as_fast_as_they_fill_creates_no_files() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = open(&directory, 0).unwrap();
     let mut inodes = std::collections::BTreeSet::new();
     for _ in 0..40 {
         fill(&mut wal, 60);
-        wal.cut(wal.reader().last_index()).unwrap();
+        wal.cut(wal.reader().last_index(), Index::MAX).unwrap();
         inodes.insert(wal.current.file.metadata().unwrap().ino());
     }
     assert!(wal.tail.seq > 30, "{} segments", wal.tail.seq);
@@ -190,7 +220,7 @@ fn a_reader_keeps_the_segment_that_it_reads_although_it_is_cut() {
     fill(&mut wal, 300);
     let held = Arc::clone(&wal.shared.read().segments[0]);
     let before = std::fs::read(&held.path).unwrap();
-    wal.cut(300).unwrap();
+    wal.cut(300, 300).unwrap();
     fill(&mut wal, 300);
     let mut after = vec![0; before.len()];
     held.file.read_exact_at(&mut after, 0).unwrap();
@@ -241,7 +271,7 @@ fn a_marker_discards_every_entry_and_older_segments_can_go() {
     let number = wal.last_group() + 1;
     wal.append(Group { number, commit: 100, hard_state, entries: &[], marker: Some(&marker) }).unwrap();
     assert_eq!((wal.reader().first_index(), wal.reader().last_index(), wal.term(100)), (101, 100, Some(4)));
-    wal.cut(101).unwrap();
+    wal.cut(101, 101).unwrap();
     append(&mut wal, 100, &[entry(101, 5, 1)]);
     assert_eq!(files(&directory).iter().filter(|name| !name.starts_with("spare")).count(), 1);
     drop(wal);
@@ -370,7 +400,7 @@ fn readers_on_other_threads_see_whole_durable_groups_while_the_log_rolls_and_is_
         for _ in 0..20 {
             fill(&mut wal, 100);
             let last = wal.reader().last_index();
-            wal.cut(last - 50).unwrap();
+            wal.cut(last - 50, last).unwrap();
         }
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
@@ -398,7 +428,7 @@ proptest! {
                 }
                 1 => {
                     cut = commit.max(1);
-                    wal.cut(cut).unwrap();
+                    wal.cut(cut, cut).unwrap();
                 }
                 2 => wal.hint_commit(last).unwrap(),
                 3 if last > commit => {

@@ -58,7 +58,7 @@ async fn a_follower_that_lost_everything_it_missed_in_the_log_gets_a_snapshot() 
     let folder = tempfile::tempdir().unwrap();
     let mut members: Vec<Member> = Member::static_cluster(folder.path(), 3)
         .into_iter()
-        .map(|m| m.with_flag("--snapshot-catchup-entries=1"))
+        .map(|m| m.with_flag("--snapshot-catchup-entries=1").with_flag("--wal-keep-bytes=1"))
         .collect();
     members.iter_mut().for_each(Member::start);
     members[0].put("first", "v").await;
