@@ -64,10 +64,10 @@ const KEEP_BYTES: u64 = 256 << 20;
 /// On a small one it is this part.
 const KEEP_PART: u64 = 16;
 
-/// The default of `Options::keep_bytes` for a log in this directory.
+/// The default of `Options::keep_bytes` for a log in this directory, which need not exist yet.
 pub fn keep_bytes(directory: &Path) -> u64 {
-    let disk = nix::sys::statvfs::statvfs(directory).map(|disk| disk.blocks() * disk.fragment_size());
-    disk.map_or(0, |bytes| (bytes / KEEP_PART).min(KEEP_BYTES))
+    let disk = directory.ancestors().find_map(|path| nix::sys::statvfs::statvfs(path).ok());
+    disk.map_or(0, |disk| (disk.blocks() * disk.fragment_size() / KEEP_PART).min(KEEP_BYTES))
 }
 
 /// What of the log may go: whole segments, the oldest first.

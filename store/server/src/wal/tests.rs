@@ -128,6 +128,14 @@ fn what_is_kept_for_followers_is_bounded_in_bytes_and_goes_first_when_space_is_s
 }
 
 #[test]
+fn what_is_kept_by_default_is_known_before_the_directory_is_made() {
+    let directory = TempDir::new().unwrap();
+    let kept = keep_bytes(directory.path());
+    assert!(kept > 0 && kept <= KEEP_BYTES, "{kept}");
+    assert_eq!(keep_bytes(&directory.path().join("not/yet/there")), kept);
+}
+
+#[test]
 fn a_log_whose_segments_are_cut_as_fast_as_they_fill_creates_no_files() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = open(&directory, 0).unwrap();
