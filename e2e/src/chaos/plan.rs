@@ -112,7 +112,7 @@ impl Kind {
 
     /// What happens when nothing else is asked for.
     pub fn default_mix() -> Vec<Kind> {
-        Kind::ALL.into_iter().filter(|kind| *kind != Kind::DiskFull).collect()
+        Kind::ALL.to_vec()
     }
 }
 

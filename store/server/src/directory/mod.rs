@@ -19,9 +19,9 @@ mod member;
 #[cfg(test)]
 mod tests;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -45,6 +45,7 @@ const POINTER_FILE: &str = "database.json";
 const DATABASES: &str = "db";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
+const FULL_FILE: &str = "disk_full";
 /// Name of a new directory's database; each installed snapshot gets the next number.
 const FIRST_DATABASE: &str = "0000000000000001";
 /// What a new volume holds by itself.
@@ -178,6 +179,28 @@ impl Directory {
             return Err(Error::LogLost { path: self.shared.log.clone() });
         }
         Ok(())
+    }
+
+    /// Whether this member's NOSPACE alarm was raised for a full disk, and not taken back by the process that raised it.
+    pub fn is_marked_full(&self) -> bool {
+        self.shared.path.join(FULL_FILE).exists()
+    }
+
+    /// Makes or removes that mark, durably. It is an empty file beside the others: a full disk has no room for more.
+    ///
+    /// # Errors
+    /// A disk that does not take it.
+    pub fn mark_full(&self, full: bool) -> Result<(), Error> {
+        let path = self.shared.path.join(FULL_FILE);
+        let done = match full {
+            true => OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).map(drop),
+            false => std::fs::remove_file(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }),
+        };
+        done.map_err(Error::writing(if full { "creation" } else { "removal" }, &path))?;
+        sync_directory(&self.shared.path)
     }
 
     /// Writes the tombstone of a member that was removed: raft never runs on this directory again.

@@ -10,7 +10,6 @@ use quorate_core::log::Entry;
 use quorate_core::node::Event;
 
 use super::{Fatal, Running};
-use crate::store::Store;
 
 impl Running {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
@@ -107,18 +106,5 @@ impl Running {
             self.propose_no_space();
         }
         Ok(())
-    }
-
-    /// A write went over the quota: the alarm follows, once.
-    pub(super) fn propose_no_space(&mut self) {
-        let this = self.driver.inner.identity.member_id;
-        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let Some(alarm) = self.no_space.alarm(now_ms, this, self.driver.machine.alarms()) else { return };
-        let store = Store(self.driver.inner.clone());
-        self.driver.inner.runtime.spawn(async move {
-            if let Err(error) = store.propose(quorate_core::command::Request::Alarm(alarm)).await {
-                tracing::warn!(%error, "cannot raise the NOSPACE alarm");
-            }
-        });
     }
 }

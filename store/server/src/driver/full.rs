@@ -3,6 +3,8 @@
 //! The log notices while two preallocated segments are left, the database when a flush or compaction fails; both try again by
 //! themselves. What cannot be survived, a disk that fails, ends the process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_api::etcdserverpb::{self as pb, alarm_request::AlarmAction};
@@ -12,6 +14,7 @@ use quorate_core::node::Event;
 
 use super::{Fatal, Running};
 use crate::backend::Trouble;
+use crate::directory::Directory;
 use crate::store::Store;
 
 /// The end of the alarm is proposed again when this long nothing came of it.
@@ -22,14 +25,22 @@ const ASK_BACK_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Full {
     log: Option<String>,
     database: Option<String>,
-    /// This member's NOSPACE alarm was raised for its disk, so it is also taken back.
+    /// This member's NOSPACE alarm was raised for its disk, so it is also taken back. A mark on the disk tells it to the process that
+    /// comes after this one.
     raised: bool,
+    /// Alarms that were proposed and whose outcome is not known (any more): they may still be raised.
+    unsettled: Arc<AtomicU32>,
     asked_back: Option<Instant>,
     /// Committed entries that wait for the database. Invariant: the node hands nothing more over before they are applied.
     pub held: Option<Vec<Entry>>,
 }
 
 impl Full {
+    /// As the directory tells it.
+    pub fn open(directory: &Directory) -> Full {
+        Full { raised: directory.is_marked_full(), ..Full::default() }
+    }
+
     fn reason(&self) -> Option<&String> {
         self.log.as_ref().or(self.database.as_ref())
     }
@@ -62,7 +73,7 @@ impl Running {
         self.disk_changed(was_full);
         match self.full.reason() {
             Some(_) => {
-                self.full.raised = true;
+                self.claim_alarm(true);
                 self.propose_no_space();
             }
             None if self.full.raised => self.take_alarm_back(),
@@ -74,6 +85,34 @@ impl Running {
             self.apply(entries)?;
         }
         Ok(())
+    }
+
+    /// From now on the alarm is this disk's, or not any more.
+    fn claim_alarm(&mut self, raised: bool) {
+        if self.full.raised == raised {
+            return;
+        }
+        self.full.raised = raised;
+        // An empty file needs no block, so even a full disk mostly takes it.
+        if let Err(error) = self.driver.directory.mark_full(raised) {
+            tracing::warn!(%error, "cannot note why the NOSPACE alarm is raised; should this process end now, disarm it by hand");
+        }
+    }
+
+    /// A write went over the quota, or the disk is full: the alarm follows, once.
+    pub(super) fn propose_no_space(&mut self) {
+        let this = self.driver.inner.identity.member_id;
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(alarm) = self.no_space.alarm(now_ms, this, self.driver.machine.alarms()) else { return };
+        let store = Store(self.driver.inner.clone());
+        let unsettled = Arc::clone(&self.full.unsettled);
+        unsettled.fetch_add(1, Ordering::AcqRel);
+        self.driver.inner.runtime.spawn(async move {
+            match store.propose(Request::Alarm(alarm)).await {
+                Ok(_) => _ = unsettled.fetch_sub(1, Ordering::AcqRel),
+                Err(error) => tracing::warn!(%error, "cannot raise the NOSPACE alarm"),
+            }
+        });
     }
 
     fn disk_changed(&mut self, was_full: bool) {
@@ -122,13 +161,22 @@ impl Running {
     /// quota would raise at once stays.
     fn take_alarm_back(&mut self) {
         let inner = &self.driver.inner;
+        if !inner.caught_up.load(Ordering::Acquire) {
+            // The alarm may stand in what is replayed.
+            return;
+        }
         let this = inner.identity.member_id;
         let no_space = i32::from(pb::AlarmType::Nospace);
         let is_ours = |alarm: pb::AlarmMember| alarm.member_id == this && alarm.alarm == no_space;
         let size = inner.status.load().db_size;
         let over_quota = inner.limits.load().quota_bytes.is_some_and(|quota| size >= quota);
-        if over_quota || !self.driver.machine.alarms().iter().any(is_ours) {
-            self.full.raised = false;
+        if over_quota {
+            return self.claim_alarm(false);
+        }
+        if !self.driver.machine.alarms().iter().any(is_ours) {
+            if self.full.unsettled.load(Ordering::Acquire) == 0 {
+                self.claim_alarm(false);
+            }
             return;
         }
         if self.full.asked_back.is_some_and(|at| at.elapsed() < ASK_BACK_AGAIN) {

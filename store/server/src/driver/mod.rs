@@ -32,6 +32,7 @@ use quorate_core::node::{Effect, Event, Node, Status as NodeStatus};
 use quorate_core::replica::Role;
 
 use crate::backend::Backend;
+use crate::directory::Directory;
 use crate::inbox::{Input, Inspection};
 use crate::peer::Snapshots;
 use crate::reconfig;
@@ -74,6 +75,7 @@ pub struct Driver {
     pub log: LogRole,
     pub flusher: Flusher,
     pub snapshots: Snapshots,
+    pub directory: Directory,
     pub heartbeat: Duration,
     pub warning_apply: Duration,
     /// Applied entries that stay in the log for followers that were away; whole segments go, so usually far more stay.
@@ -109,6 +111,7 @@ impl Driver {
     pub fn spawn(self) -> std::io::Result<JoinHandle<Ended>> {
         std::thread::Builder::new().name("driver".into()).spawn(move || {
             let inner = self.inner.clone();
+            let full = full::Full::open(&self.directory);
             let mut running = Running {
                 driver: self,
                 events: Vec::new(),
@@ -119,7 +122,7 @@ impl Driver {
                 stopping: None,
                 no_space: NoSpace::default(),
                 began: Instant::now(),
-                full: full::Full::default(),
+                full,
                 rebuild: rebuild::Rebuild::default(),
                 changes: 0,
                 swept: None,

@@ -310,7 +310,8 @@ fn build(
         runtime: Handle::current(),
         identity,
     });
-    let snapshots = Snapshots::new(directory, peers, inbox, Handle::current(), config.snapshot_bytes_per_second);
+    let snapshots =
+        Snapshots::new(directory.clone(), peers, inbox, Handle::current(), config.snapshot_bytes_per_second);
     let driver = Driver {
         inner: inner.clone(),
         node,
@@ -319,6 +320,7 @@ fn build(
         log,
         flusher,
         snapshots,
+        directory,
         heartbeat: timers.heartbeat,
         warning_apply: config.warning_apply,
         catch_up_entries: config.snapshot_catchup_entries,

@@ -23,15 +23,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// etcd's text for what a corrupt member is asked.
 const CORRUPT: &str = "etcdserver: corrupt cluster";
 
-async fn corrupt(member: &Member) -> Vec<u64> {
-    let response = member.maintenance().alarm(pb::AlarmRequest::default()).await;
-    let alarms = response.map(|response| response.into_inner().alarms).unwrap_or_default();
-    alarms.iter().filter(|alarm| alarm.alarm == i32::from(AlarmType::Corrupt)).map(|alarm| alarm.member_id).collect()
+/// Whose CORRUPT alarm is raised; `None` when the member does not answer.
+async fn corrupt(member: &Member) -> Option<Vec<u64>> {
+    let alarms = member.maintenance().alarm(pb::AlarmRequest::default()).await.ok()?.into_inner().alarms;
+    let corrupt = |alarm: &&pb::AlarmMember| alarm.alarm == i32::from(AlarmType::Corrupt);
+    Some(alarms.iter().filter(corrupt).map(|alarm| alarm.member_id).collect())
 }
 
 async fn until_corrupt(member: &Member, wanted: &[u64]) {
     let deadline = Instant::now() + PATIENCE;
-    while corrupt(member).await != wanted {
+    while corrupt(member).await.as_deref() != Some(wanted) {
         assert!(Instant::now() < deadline, "{:?}\n{}", corrupt(member).await, member.log());
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -35,16 +35,16 @@ async fn put_until_refused(member: &Member, prefix: &str) -> usize {
 
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 
-async fn no_space_alarms(member: &Member) -> Vec<u64> {
-    let response = member.maintenance().alarm(pb::AlarmRequest::default()).await;
-    let alarms = response.map(|response| response.into_inner().alarms).unwrap_or_default();
+/// Whose NOSPACE alarm is raised; `None` when the member does not answer.
+async fn no_space_alarms(member: &Member) -> Option<Vec<u64>> {
+    let alarms = member.maintenance().alarm(pb::AlarmRequest::default()).await.ok()?.into_inner().alarms;
     let no_space = |alarm: &pb::AlarmMember| alarm.alarm == i32::from(AlarmType::Nospace);
-    alarms.into_iter().filter(no_space).map(|alarm| alarm.member_id).collect()
+    Some(alarms.into_iter().filter(no_space).map(|alarm| alarm.member_id).collect())
 }
 
 async fn until_alarms(member: &Member, wanted: &[u64]) {
     let deadline = Instant::now() + PATIENCE;
-    while no_space_alarms(member).await != wanted {
+    while no_space_alarms(member).await.as_deref() != Some(wanted) {
         assert!(Instant::now() < deadline, "{:?}\n{}", no_space_alarms(member).await, member.log());
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -97,6 +97,23 @@ async fn a_single_member_refuses_writes_while_its_disk_is_full_and_goes_on_by_it
     member.start();
     member.put("restarted", "v").await;
     assert_eq!(count(&member, "full-", false).await.unwrap(), acknowledged, "{}", member.log());
+}
+
+#[tokio::test]
+async fn an_alarm_for_a_full_disk_goes_although_the_member_was_killed_before_there_was_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    let disk = SmallDisk::mount(&member.data_dir(), DISK_MEBIBYTES);
+    member.start();
+    let id = member.until(|state| state.leader_id != 0).await.member_id;
+    disk.fill(1 << 20);
+    put_until_refused(&member, "full-").await;
+    until_alarms(&member, &[id]).await;
+    member.kill();
+    disk.free();
+    member.start();
+    until_alarms(&member, &[]).await;
+    member.put("after", "v").await;
 }
 
 #[tokio::test]
