@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 44] = [
+pub const FAULTS: [&str; 45] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -22,6 +22,7 @@ pub const FAULTS: [&str; 44] = [
     "full disks",
     "log writes held up by a full disk",
     "bits flipped in a log",
+    "reads of a log misdirected",
     "damaged logs refused",
     "rows damaged",
     "damaged rows met",

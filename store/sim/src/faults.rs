@@ -119,9 +119,13 @@ impl Cluster {
     /// Bits of the log or of a row turn over; it is found when they are read again.
     fn damage(&mut self, id: MemberId, chance: &mut Chance) {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| host.broken.is_none()) else { return };
-        if chance.percent(50) {
+        if chance.percent(30) {
             if host.log.lock().flip(chance) {
                 self.world.counts.add("bits flipped in a log");
+            }
+        } else if chance.percent(30) {
+            if host.log.lock().misdirect(chance) {
+                self.world.counts.add("reads of a log misdirected");
             }
         } else if host.damage_row(chance) {
             self.world.counts.add("rows damaged");

@@ -78,21 +78,53 @@ impl Log {
         self.segments_left.take().is_some()
     }
 
-    /// Turns over bits of what lies before the last durable group. That group itself cannot be told from one that was torn.
-    pub fn flip(&mut self, chance: &mut Chance) -> bool {
+    /// Entries before the last durable group. That group itself cannot be told from one that was torn.
+    fn places(&self) -> Vec<Location> {
         let (seq, end) = self.last_group;
         let before = |location: &Location| location.seq < seq || (location.seq == seq && location.offset < end);
         let entries = (self.index.first()..=self.index.last()).filter_map(|index| self.index.location(index));
-        let places: Vec<Location> = entries.filter(before).collect();
+        entries.filter(before).collect()
+    }
+
+    /// Turns over a bit of an entry.
+    pub fn flip(&mut self, chance: &mut Chance) -> bool {
+        let places = self.places();
         if places.is_empty() {
             return false;
         }
         let Location { seq, offset, bytes, .. } = chance.pick(&places);
         let offset = offset as usize + chance.between(0, u64::from(bytes)) as usize;
-        let flip = Flip { seq, offset, mask: 1 << chance.between(0, 8) };
+        self.damage(Flip { seq, offset, mask: 1 << chance.between(0, 8) });
+        true
+    }
+
+    /// From now on reads of one entry's place give what stands at another's.
+    pub fn misdirect(&mut self, chance: &mut Chance) -> bool {
+        let places = self.places();
+        let (wanted, given) = match places[..] {
+            [] | [_] => return false,
+            _ => (chance.pick(&places), chance.pick(&places)),
+        };
+        let bytes = wanted.bytes.min(given.bytes) as usize;
+        let (at, from) = (wanted.offset as usize, given.offset as usize);
+        let read = |place: &Location, from: usize| {
+            let segment = self.segments.iter().find(|segment| segment.name.seq == place.seq)?;
+            Some(segment.file.bytes().get(from..from + bytes)?.to_vec())
+        };
+        let (Some(right), Some(wrong)) = (read(&wanted, at), read(&given, from)) else { return false };
+        let masks = right.iter().zip(&wrong).map(|(right, wrong)| right ^ wrong).enumerate();
+        let flips: Vec<Flip> = masks
+            .filter(|(_, mask)| *mask != 0)
+            .map(|(place, mask)| Flip { seq: wanted.seq, offset: at + place, mask })
+            .collect();
+        let differ = !flips.is_empty();
+        flips.into_iter().for_each(|flip| self.damage(flip));
+        differ
+    }
+
+    fn damage(&mut self, flip: Flip) {
         self.apply(flip);
         self.flips.push(flip);
-        true
     }
 
     fn apply(&mut self, flip: Flip) -> bool {
