@@ -45,6 +45,22 @@ fn a_paused_old_leader_confirms_nothing_that_was_asked_after_the_pause() {
 }
 
 #[test]
+fn a_follower_reads_across_a_network_that_is_slower_than_its_patience() {
+    let mut hand = three();
+    hand.read(2);
+    // Each way takes seven ticks; there are four: to the leader, to the majority, back, and back again.
+    let mut line: VecDeque<Vec<_>> = (0..6).map(|_| Vec::new()).collect();
+    for tick in 0..4 * 7 {
+        assert_eq!(waiting(&hand, 2), 1, "at tick {tick}");
+        line.push_back(std::mem::take(&mut hand.cluster.network));
+        hand.cluster.network = line.pop_front().unwrap();
+        hand.deliver();
+        [1, 2, 3].iter().for_each(|id| hand.tick(*id));
+    }
+    assert_eq!(waiting(&hand, 2), 0, "the first round is answered, late as it is");
+}
+
+#[test]
 fn late_answers_to_an_old_leader_confirm_only_what_was_asked_before_them() {
     let mut hand = three();
     hand.read(1);
