@@ -184,9 +184,10 @@ impl Member {
         Ok(())
     }
 
-    /// Gives the space back.
+    /// Gives the space back, for good: a power cut that follows must not fill the disk again.
     pub fn empty_disk(&self) -> Result<(), Error> {
-        run(self.disk.command("rm").arg("-f").arg(self.disk.path().join(FILLER)))
+        run(self.disk.command("rm").arg("-f").arg(self.disk.path().join(FILLER)))?;
+        run(self.disk.command("sync").arg("-f").arg(self.disk.path()))
     }
 }
 
