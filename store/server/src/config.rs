@@ -79,7 +79,7 @@ pub struct Config {
     pub metrics_extensive: bool,
     /// Interval of progress messages to idle watches.
     pub watch_progress_interval: Duration,
-    /// Bytes of the log that stay for followers; `None` = by the size of the disk.
+    /// Bytes of the log that stay for followers; `None` = nothing beside the entries.
     pub wal_keep_bytes: Option<u64>,
     /// How fast a snapshot is sent; `None` = as fast as it goes.
     pub snapshot_bytes_per_second: Option<u64>,

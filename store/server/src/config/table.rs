@@ -243,7 +243,7 @@ pub const GROUPS: &[Group] = &[
                 "wal-keep-bytes",
                 Uint(u64::MAX),
                 "0",
-                "Bytes of the log that stay for followers that were away, while the disk has room; 0 is 256 MiB, or a sixteenth of a small disk.",
+                "Bytes of the log that stay for followers that were away, while the disk has room; many come back faster, and with less effect on clients, by a snapshot.",
             ),
             ours(
                 "snapshot-bytes-per-second",

@@ -51,6 +51,9 @@ impl LogReader for Reader {
     }
 }
 
+/// What a follower that answers still wants is kept for so many times as long as what one that is away may want.
+const KEEP_WANTED_TIMES: u64 = 16;
+
 /// Opens a directory that is bound to a cluster.
 ///
 /// # Errors
@@ -59,9 +62,12 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let member = directory.member();
     let bound = member.identity.expect("a member is opened after it was founded or admitted");
     let admission = member.admission.expect("it stands beside the identity");
-    let keep_bytes = config.wal_keep_bytes.unwrap_or_else(|| wal::keep_bytes(directory.log()));
-    let options =
-        wal::Options { fsync: !config.unsafe_no_fsync, keep_bytes, ..wal::Options::new(directory.disk_id()?) };
+    let (keep_bytes, keep_wanted_bytes) = match config.wal_keep_bytes {
+        Some(bytes) => (bytes, bytes.saturating_mul(KEEP_WANTED_TIMES)),
+        None => (0, wal::keep_wanted_bytes(directory.log())),
+    };
+    let options = wal::Options { fsync: !config.unsafe_no_fsync, ..wal::Options::new(directory.disk_id()?) };
+    let options = wal::Options { keep_bytes, keep_wanted_bytes, ..options };
     let Storage { backend, mut wal, recovered } = Storage::open(directory, database_options(), options)?;
     if recovered.last_group == 0 {
         begin_log(&mut wal, admission.origin, &admission.members)?;

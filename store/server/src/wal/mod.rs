@@ -46,28 +46,28 @@ pub struct Options {
     pub segment_bytes: u64,
     /// So much of the log stays although the database holds it, for followers that were away. A lack of space ends that.
     pub keep_bytes: u64,
+    /// And so much of what followers that answer still want.
+    pub keep_wanted_bytes: u64,
     /// `false` only under `--unsafe-no-fsync`: a power cut then loses acknowledged writes.
     pub fsync: bool,
 }
 
 impl Options {
     pub fn new(identity: [u8; 16]) -> Options {
-        Options { identity, segment_bytes: SEGMENT_BYTES, keep_bytes: 0, fsync: true }
+        Options { identity, segment_bytes: SEGMENT_BYTES, keep_bytes: 0, keep_wanted_bytes: 0, fsync: true }
     }
 }
 
-/// What a follower that answers still wants stays up to so many times `keep_bytes`: a snapshot may take an hour to reach it.
-const KEEP_WANTED_TIMES: u64 = 16;
-
-/// What is kept on a large disk: a follower that was away for less needs no snapshot, and a restart reads it in half a second.
-const KEEP_BYTES: u64 = 256 << 20;
-/// On a small one it is this part.
+/// Of what a follower that answers still wants, this much stays on a large disk: a snapshot may take an hour to reach it, and without
+/// the log that follows it the next snapshot would be due.
+const KEEP_WANTED_BYTES: u64 = 4 << 30;
+/// On a small disk it is this part.
 const KEEP_PART: u64 = 16;
 
-/// The default of `Options::keep_bytes` for a log in this directory, which need not exist yet.
-pub fn keep_bytes(directory: &Path) -> u64 {
+/// The default of `Options::keep_wanted_bytes` for a log in this directory, which need not exist yet.
+pub fn keep_wanted_bytes(directory: &Path) -> u64 {
     let disk = directory.ancestors().find_map(|path| nix::sys::statvfs::statvfs(path).ok());
-    disk.map_or(0, |disk| (disk.blocks() * disk.fragment_size() / KEEP_PART).min(KEEP_BYTES))
+    disk.map_or(0, |disk| (disk.blocks() * disk.fragment_size() / KEEP_PART).min(KEEP_WANTED_BYTES))
 }
 
 /// What of the log may go: whole segments, the oldest first.
@@ -78,12 +78,13 @@ pub(super) struct Cut {
     /// What followers may still ask for.
     wanted_from: Index,
     keep_bytes: u64,
+    keep_wanted_bytes: u64,
 }
 
 impl Cut {
     /// Whether everything below `base` goes when `left` bytes stay.
     fn lets_go(&self, base: Index, left: u64) -> bool {
-        let wanted = base > self.wanted_from && left < self.keep_bytes.saturating_mul(KEEP_WANTED_TIMES);
+        let wanted = base > self.wanted_from && left < self.keep_wanted_bytes;
         base <= self.below && left >= self.keep_bytes && !wanted
     }
 }
@@ -257,8 +258,11 @@ impl Wal {
         if self.failed {
             return Err(Error::Failed);
         }
-        let keep_bytes = if self.spares.shortage().is_some() { 0 } else { self.options.keep_bytes };
-        let cut = Cut { below, wanted_from, keep_bytes };
+        let Options { keep_bytes, keep_wanted_bytes, .. } = self.options;
+        let cut = match self.spares.shortage() {
+            Some(_) => Cut { below, wanted_from, keep_bytes: 0, keep_wanted_bytes: 0 },
+            None => Cut { below, wanted_from, keep_bytes, keep_wanted_bytes },
+        };
         let dropped = self.shared.drop_segments(&cut, self.tail.seq, self.tail.offset);
         if dropped.is_empty() {
             return Ok(());
