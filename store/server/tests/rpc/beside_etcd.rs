@@ -426,6 +426,12 @@ async fn page(address: &str, method: &str, path: &str) -> (String, Vec<String>, 
 async fn pages_are_etcds_to_the_header() {
     let (quorate, etcd) = (Server::quorate(&[]), Server::etcd(&[]));
     let mut clients = [Client::connect(&quorate.address()).await, Client::connect(&etcd.address()).await];
+    // etcd raises the version of its storage a moment after it serves.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !format!("{:?}", page(&etcd.address(), "GET", "/version").await).contains("3.7.0\\\"}") {
+        assert!(std::time::Instant::now() < deadline, "etcd's storage is not at 3.7.0");
+        tokio::task::yield_now().await;
+    }
     // One alarm at a time: which of several /health names is unspecified in etcd.
     for alarm in [pb::AlarmType::None, pb::AlarmType::Nospace, pb::AlarmType::Corrupt] {
         set_alarm(&mut clients, pb::alarm_request::AlarmAction::Activate, alarm).await;
