@@ -42,6 +42,14 @@ pub struct Scenario {
     /// How long each of the quiet phases is measured, and the one of catching up at least.
     pub phase: Duration,
     pub seed: u64,
+    /// Bytes of the log that are kept for a follower that is away; `None` = as many as by default.
+    pub wal_keep_bytes: Option<u64>,
+}
+
+impl Scenario {
+    fn flags(&self) -> Vec<String> {
+        self.wal_keep_bytes.iter().map(|bytes| format!("--wal-keep-bytes={bytes}")).collect()
+    }
 }
 
 /// One way of coming back.
@@ -121,7 +129,7 @@ impl fmt::Display for Report {
 pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
     in_clients_network(move |clients| async move {
         let plan = Plan { members: 3, duration: Duration::ZERO, seed: scenario.seed, tls: false, kinds: Vec::new() };
-        let mut cluster = Cluster::start(&plan, clients, Network::Shared)?;
+        let mut cluster = Cluster::start(&plan, clients, Network::Shared, &scenario.flags())?;
         cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))?;
         let mut returns = Vec::new();
         for how in [How::Away, How::Replaced] {

@@ -57,7 +57,8 @@ pub struct Cluster {
 impl Cluster {
     /// Makes namespaces, network, disks and certificates, and starts every member; none is waited for. It is called on a runtime
     /// whose threads are in `clients`.
-    pub fn start(plan: &Plan, clients: Namespace, network: Network) -> Result<Cluster, Error> {
+    /// `more` are flags of every member.
+    pub fn start(plan: &Plan, clients: Namespace, network: Network, more: &[String]) -> Result<Cluster, Error> {
         let workspace = Workspace::create()?;
         let tls = if plan.tls { Some(Tls::make(workspace.path().join("pki"), plan.members)?) } else { None };
         let initial: Vec<String> =
@@ -90,6 +91,7 @@ impl Cluster {
                 flags.push("--snapshot-catchup-entries=50".to_owned());
                 flags.push("--wal-keep-bytes=1".to_owned());
             }
+            flags.extend_from_slice(more);
             flags.extend(tls.iter().flat_map(|tls| tls.flags(&name)));
             let log = workspace.path().join(format!("{name}.log"));
             let group = if SlowDisk::supported() { Some(SlowDisk::create(&tag, &name)?) } else { None };

@@ -106,7 +106,7 @@ impl fmt::Display for Report {
 pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
     let part = scenario.clone();
     let (stalls, slow) = in_clients_network(move |clients| async move {
-        let mut cluster = Cluster::start(&plan(3, part.seed), clients, Network::SharedWithDisks)?;
+        let mut cluster = Cluster::start(&plan(3, part.seed), clients, Network::SharedWithDisks, &[])?;
         back(&mut cluster).await?;
         let mut stalls = Vec::new();
         for number in 1..=part.stalls {
@@ -120,7 +120,7 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
         Ok((stalls, slow))
     })?;
     let (five, two_dead) = in_clients_network(move |clients| async move {
-        let mut cluster = Cluster::start(&plan(5, scenario.seed), clients, Network::Shared)?;
+        let mut cluster = Cluster::start(&plan(5, scenario.seed), clients, Network::Shared, &[])?;
         back(&mut cluster).await?;
         two_of_five_dead(&mut cluster, &scenario).await
     })?;

@@ -58,7 +58,7 @@ pub fn run(plan: Plan, progress: impl Fn(String) + Send + Sync + 'static) -> Res
         return Err(Error::NoFaults);
     }
     in_clients_network(move |clients| async move {
-        let cluster = Cluster::start(&plan, clients, Network::Switched)?;
+        let cluster = Cluster::start(&plan, clients, Network::Switched, &[])?;
         run_inside(plan, cluster, &progress).await
     })
 }

@@ -82,7 +82,7 @@ pub struct Config {
     /// Bytes of the log that stay for followers; `None` = nothing beside the entries.
     pub wal_keep_bytes: Option<u64>,
     /// How fast a snapshot is sent; `None` = as fast as it goes.
-    pub snapshot_bytes_per_second: Option<u64>,
+    pub catch_up_bytes_per_second: Option<u64>,
     /// Rest between two passes of the scrub; `None` = it never runs.
     pub scrub_interval: Option<Duration>,
     /// Syncs of the log are left out; a power cut loses data.

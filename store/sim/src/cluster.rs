@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::feature;
-use quorate_core::log::{MemberId, SnapshotMeta};
+use quorate_core::log::{Entry, MemberId, SnapshotMeta};
 use quorate_core::node::Event;
+use quorate_core::replica::{LogRange, LogReadError};
 
 use crate::asks::KEEPERS;
 use crate::chance::Chance;
 use crate::checkers::history::Call;
 use crate::clients::Operation;
+use crate::effects::read_log;
 use crate::host::Host;
 use crate::model::Answer;
 use crate::network::{Packet, Weather};
@@ -59,6 +61,13 @@ pub(crate) enum What {
         boot: u64,
         to: MemberId,
         installed: bool,
+    },
+    LogRead {
+        id: MemberId,
+        boot: u64,
+        range: LogRange,
+        /// What was read; `None` = it is read when this happens.
+        read: Option<Result<Vec<Entry>, LogReadError>>,
     },
     Unreachable {
         id: MemberId,
@@ -288,6 +297,7 @@ impl Cluster {
             | What::Synced { id, boot }
             | What::Flushed { id, boot, .. }
             | What::SnapshotBuilt { id, boot }
+            | What::LogRead { id, boot, .. }
             | What::Streams { id, boot }
             | What::SnapshotSent { id, boot, .. } => Some((*id, Some(*boot))),
             What::Deliver { to, .. } => Some((*to, None)),
@@ -324,6 +334,10 @@ impl Cluster {
             What::SnapshotSent { id, to, installed, .. } => {
                 self.with(id, |cluster, host| cluster.tell(host, Event::SnapshotSent { id: to, installed }));
             }
+            What::LogRead { id, range, read, .. } => self.with(id, |cluster, host| {
+                let read = read.unwrap_or_else(|| read_log(host, range));
+                cluster.tell(host, Event::LogRead { range, read });
+            }),
             What::Unreachable { id, to } => {
                 self.with(id, |cluster, host| cluster.tell(host, Event::Unreachable { id: to }));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 45] = [
+pub const FAULTS: [&str; 46] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -40,6 +40,7 @@ pub const FAULTS: [&str; 45] = [
     "logs cut",
     "snapshots lost on the way",
     "snapshots installed",
+    "old entries read for followers",
     "leaderships handed over",
     "members added",
     "learners promoted",

@@ -1,9 +1,9 @@
 //! Performs what the node decides, in the order of the server's driver: `driver/mod.rs`, `apply.rs`, `install.rs`, `log_role.rs`.
 
 use bytes::{Bytes, BytesMut};
-use quorate_core::log::SnapshotMeta;
+use quorate_core::log::{Entry, SnapshotMeta};
 use quorate_core::node::{Effect, Event};
-use quorate_core::replica::{Message, Role};
+use quorate_core::replica::{LogRange, LogReadError, LogReader, Message, Role};
 
 use crate::cluster::{Cluster, What};
 use crate::guard;
@@ -102,12 +102,22 @@ impl Cluster {
                 self.confirm_reads(host, token, index, leads.then_some(term));
             }
             Effect::Overloaded(id) => self.world.violate(format!("{id:?} refused, the queue is far from full")),
+            Effect::ReadLog(range) => self.read_log_for_follower(host, range),
             Effect::BuildSnapshot => {
                 let at = self.now + host.chance.between(5_000, 200_000);
                 self.at(at, What::SnapshotBuilt { id: host.id, boot: host.boot });
             }
         }
     }
+
+    /// The entries are read at some moment before they arrive: now, or then.
+    fn read_log_for_follower(&mut self, host: &mut Host, range: LogRange) {
+        self.world.counts.add("old entries read for followers");
+        let read = host.chance.percent(50).then(|| read_log(host, range));
+        let at = self.now + host.chance.between(100, 30_000);
+        self.at(at, What::LogRead { id: host.id, boot: host.boot, range, read });
+    }
+
     fn send_snapshot(&mut self, host: &mut Host, message: &Message, meta: &SnapshotMeta) {
         let to = message.to();
         let built = host.process.as_ref().and_then(|process| process.built.clone());
@@ -121,6 +131,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What the log gives back for a follower.
+pub(crate) fn read_log(host: &Host, range: LogRange) -> Result<Vec<Entry>, LogReadError> {
+    host.log.entries(range.low, range.high, range.bytes_max)
 }
 
 fn encode(message: &Message) -> Bytes {

@@ -10,7 +10,7 @@ use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMe
 use quorate_core::membership::{Change, Member, Proposed};
 use quorate_core::memory::Memory;
 use quorate_core::node::{Event, Node};
-use quorate_core::replica::{self, Start, Timing};
+use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing};
 use quorate_core::wal_format::SegmentName;
 
 use crate::chance::Chance;
@@ -21,6 +21,11 @@ use crate::watchers::Hub;
 
 /// Ticks of 100 ms without a leader before a campaign, as the server's default.
 const ELECTION_TICKS: usize = 10;
+
+/// Half of all members hold next to nothing of the log in memory, and read it for followers.
+fn memory_bytes_max(seed: u64) -> usize {
+    if seed.is_multiple_of(2) { 256 } else { MEMORY_BYTES_MAX }
+}
 
 /// A snapshot that arrived whole.
 #[derive(Clone)]
@@ -237,6 +242,7 @@ impl Host {
             applied: machine.applied().index,
             truncated: (truncated, log.index().term(truncated).unwrap_or(0)),
             last_index: log.index().last(),
+            memory_bytes_max: memory_bytes_max(seed ^ self.id),
             seed: seed ^ self.id ^ (self.boot << 32),
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
         };

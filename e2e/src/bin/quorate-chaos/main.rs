@@ -31,6 +31,9 @@ enum Command {
         seconds: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Bytes of the log that members keep for one that is away, so that it comes back by the log
+        #[arg(long)]
+        wal_keep_bytes: Option<u64>,
     },
     /// Measure how soon leadership leaves a stalled or slow disk, and five members with two of them dead
     Liveness {
@@ -79,9 +82,9 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => strike(arguments),
-        Command::CatchUp { revisions, rate, seconds, seed } => {
+        Command::CatchUp { revisions, rate, seconds, seed, wal_keep_bytes } => {
             let phase = Duration::from_secs(seconds);
-            show_catch_up(catch_up::Scenario { revisions, rate, phase, seed }).map(|()| true)
+            show_catch_up(catch_up::Scenario { revisions, rate, phase, seed, wal_keep_bytes }).map(|()| true)
         }
         Command::Liveness { stalls, rate, seconds, seed } => {
             let phase = Duration::from_secs(seconds);

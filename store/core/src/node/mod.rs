@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::command::CommandId;
 use crate::log::{ConfState, Entry, HardState, Index, MemberId, SnapshotMeta, Term};
-use crate::replica::{LogReader, Message, Progress, Replica, Role, Start};
+use crate::replica::{LogRange, LogReadError, LogReader, Message, Progress, Replica, Role, Start};
 
 /// So many election timeouts after it was last heard of, the log is not kept for a follower any more.
 const SILENT_ELECTION_TIMEOUTS: u64 = 10;
@@ -96,6 +96,11 @@ pub enum Event {
     SnapshotBuilt {
         meta: SnapshotMeta,
     },
+    /// What `Effect::ReadLog` asked for.
+    LogRead {
+        range: LogRange,
+        read: Result<Vec<Entry>, LogReadError>,
+    },
     /// The log below `first` is gone.
     LogCut {
         first: Index,
@@ -140,6 +145,8 @@ pub enum Effect {
     },
     /// The queue of proposals is full; nothing happened to this one.
     Overloaded(CommandId),
+    /// Read these entries for a follower, then report `LogRead`, also of a failure. At most `replica::READS_MAX` are under way.
+    ReadLog(LogRange),
     /// A follower needs a snapshot: build one and report `SnapshotBuilt`.
     BuildSnapshot,
 }
@@ -274,6 +281,7 @@ impl Node {
                 self.snapshot_asked = false;
                 self.replica.snapshot_built(meta);
             }
+            Event::LogRead { range, read } => self.replica.log_read(range, read),
             Event::LogCut { first } => self.replica.log_cut(first),
         }
     }
@@ -298,6 +306,7 @@ impl Node {
                 break;
             }
         }
+        effects.extend(self.replica.take_wanted_reads().into_iter().map(Effect::ReadLog));
         if self.replica.snapshot_wanted() && !self.snapshot_asked {
             self.snapshot_asked = true;
             effects.push(Effect::BuildSnapshot);

@@ -104,6 +104,7 @@ struct World {
     applied: BTreeMap<Index, (Term, Bytes)>,
     acknowledged: BTreeMap<u64, Index>,
     confirmed_reads: u64,
+    log_reads: u64,
     crashes: u64,
     fences: u64,
     other_timers: u64,
@@ -134,6 +135,8 @@ impl Host {
             applied,
             truncated: (0, 0),
             last_index,
+            // Next to nothing, so that the log is read for followers.
+            memory_bytes_max: 16,
             seed: seed ^ id ^ (self.disk.boot << 32),
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
         };
@@ -243,6 +246,11 @@ impl Cluster {
             Effect::Overloaded(id) => {
                 assert!(self.world.fences > 0, "seed {}: {id:?} refused, the queue is far from full", self.seed);
             }
+            Effect::ReadLog(range) => {
+                let read = Reader(host.disk.log.clone()).entries(range.low, range.high, range.bytes_max);
+                self.world.log_reads += 1;
+                host.events.push(Event::LogRead { range, read });
+            }
             Effect::BuildSnapshot => panic!("seed {}: the log is whole, nobody needs a snapshot", self.seed),
         }
     }
@@ -338,9 +346,8 @@ impl World {
 }
 
 /// Runs one seed; returns what happened, for the suite to check that faults and reads occurred at all.
-fn run(seed: u64) -> (u64, u64, Index) {
-    let (world, last) = run_with(seed, |_| {});
-    (world.crashes, world.confirmed_reads, last)
+fn run(seed: u64) -> (World, Index) {
+    run_with(seed, |_| {})
 }
 
 /// `more` happens between two steps while there are faults.
@@ -405,12 +412,14 @@ fn run_with(seed: u64, more: impl Fn(&mut Cluster)) -> (World, Index) {
 
 #[test]
 fn members_agree_and_lose_nothing_under_any_crash() {
-    let (mut crashes, mut reads, mut grown) = (0, 0, 0);
+    let (mut crashes, mut reads, mut log_reads, mut grown) = (0, 0, 0, 0);
     for seed in 1..=40 {
-        let (c, r, last) = run(seed);
-        crashes += c;
-        reads += r;
+        let (world, last) = run(seed);
+        crashes += world.crashes;
+        reads += world.confirmed_reads;
+        log_reads += world.log_reads;
         grown += u64::from(last > 20);
     }
     assert!(crashes > 100 && reads > 1_000 && grown > 30, "{crashes} crashes, {reads} reads, {grown} grown");
+    assert!(log_reads > 100, "{log_reads} pieces of the log read for followers");
 }

@@ -5,6 +5,7 @@
 mod clock;
 mod convert;
 mod departure;
+mod fetch;
 mod message;
 mod store;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use clock::ELECTION_TICKS_MAX;
 pub use departure::Departure;
+pub use fetch::{LogRange, READS_MAX};
 pub use message::{DecodeError, Message};
 pub use store::{LogReadError, LogReader};
 
@@ -22,11 +24,13 @@ use crate::log::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Snapsh
 use crate::membership::Change;
 use store::LogStore;
 
+/// Entries held in memory by default; older ones are read from the WAL.
+pub const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Largest append message; raft's default of 0 would mean one entry a message.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
-/// Append messages in flight to one follower.
+/// Append messages in flight to one follower that is not far behind.
 const MESSAGES_IN_FLIGHT_MAX: usize = 512;
-/// Committed entries handed over in one turn, and the most that is read from the log synchronously.
+/// Committed entries handed over in one turn, and the most that is read from the log by this thread.
 const COMMITTED_BYTES_MAX: u64 = 16 << 20;
 /// Proposed and not yet committed; above it proposals are dropped and stay queued.
 const UNCOMMITTED_BYTES_MAX: u64 = 128 << 20;
@@ -52,6 +56,8 @@ pub struct Start {
     /// Index and term of the entry before the first readable one; (0, 0) for a whole log.
     pub truncated: (Index, Term),
     pub last_index: Index,
+    /// Applied entries are held in memory up to this many bytes; the log is read for what is older.
+    pub memory_bytes_max: usize,
     /// Seeds the election timeouts.
     pub seed: u64,
     pub timing: Timing,
@@ -133,7 +139,8 @@ impl Replica {
     ///
     /// Invariant: applied ≤ commit ≤ last index; a commit behind applied is raised (the commit index is not synced with every batch).
     pub fn new(start: Start, reader: Box<dyn LogReader>) -> Replica {
-        let Start { id, mut hard_state, conf_state, applied, truncated, last_index, seed, timing } = start;
+        let Start { id, mut hard_state, conf_state, applied, truncated, last_index, memory_bytes_max, seed, timing } =
+            start;
         hard_state.commit = hard_state.commit.max(applied);
         assert!(hard_state.commit <= last_index, "commit {} beyond the log's end {last_index}", hard_state.commit);
         assert!(truncated.0 <= applied, "log starts at {} after applied {applied}", truncated.0);
@@ -154,7 +161,7 @@ impl Replica {
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
             ..Default::default()
         };
-        let store = LogStore::new(hard_state, conf_state, truncated, last_index, reader);
+        let store = LogStore::new(hard_state, conf_state, truncated, last_index, memory_bytes_max, applied, reader);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, store, &logger).expect("the configuration above is valid");
         let mut replica =
@@ -274,6 +281,7 @@ impl Replica {
         }
         self.advance_election_clock();
         self.node.tick();
+        self.set_windows();
         self.overwrite_election_timeout();
     }
 

@@ -1,21 +1,23 @@
 //! The log as raft reads it: recent entries in memory, older ones through a reader over the WAL (never a second copy of the log).
+//! What raft wants for a follower is not read here, but asked for (`fetch`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::convert;
+use super::fetch::Fetches;
 use crate::log::{ConfState, Entry, EntryKind, HardState, Index, SnapshotMeta, Term};
 
-/// Entries held in memory; older ones are read from the WAL.
-const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// About so much of the log's end is sent to a follower without being asked for.
+const AT_ONCE_BYTES_MAX: u64 = 8 << 20;
 /// At start the log's uncommitted tail is read in pieces of this size.
 const TAIL_BYTES: u64 = 16 << 20;
 
 /// The log could not be read. The member stops: raft cannot go on without its log.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("log entries {low}..{high}: {reason}")]
 pub struct LogReadError {
     pub low: Index,
@@ -45,7 +47,12 @@ pub(super) struct LogStore {
     last_index: Index,
     memory: VecDeque<eraftpb::Entry>,
     memory_bytes: usize,
+    memory_bytes_max: usize,
+    /// Everything up to here is in the log for good, so that it can be read.
+    applied: Index,
     reader: Box<dyn LogReader>,
+    /// Raft asks through a shared reference; one thread owns it all.
+    fetches: RefCell<Fetches>,
     snapshot: Option<SnapshotMeta>,
     snapshot_wanted: Cell<bool>,
     /// Membership changes in the log above what is applied; at start above what is committed.
@@ -60,6 +67,8 @@ impl LogStore {
         conf_state: ConfState,
         truncated: (Index, Term),
         last_index: Index,
+        memory_bytes_max: usize,
+        applied: Index,
         reader: Box<dyn LogReader>,
     ) -> LogStore {
         let changes = changes_in(&*reader, hard_state.commit + 1, last_index + 1);
@@ -71,7 +80,10 @@ impl LogStore {
             last_index,
             memory: VecDeque::new(),
             memory_bytes: 0,
+            memory_bytes_max,
+            applied,
             reader,
+            fetches: RefCell::default(),
             snapshot: None,
             snapshot_wanted: Cell::new(false),
         }
@@ -135,10 +147,13 @@ impl LogStore {
 
     /// Lets go of entries up to `applied` while memory is over its bound.
     pub fn release(&mut self, applied: Index) {
+        self.applied = applied;
         while self.changes.first().is_some_and(|index| *index <= applied) {
             self.changes.pop_first();
         }
-        while self.memory_bytes > MEMORY_BYTES_MAX && self.memory.front().is_some_and(|entry| entry.index <= applied) {
+        while self.memory_bytes > self.memory_bytes_max
+            && self.memory.front().is_some_and(|entry| entry.index <= applied)
+        {
             let dropped = self.memory.pop_front().expect("it has a front");
             self.memory_bytes -= dropped.data.len();
         }
@@ -166,8 +181,23 @@ impl LogStore {
         self.memory_bytes = 0;
         self.truncated = (meta.index, meta.term);
         self.last_index = meta.index;
+        self.applied = meta.index;
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
         self.conf_state = meta.conf_state;
+    }
+
+    pub fn fetches_mut(&mut self) -> &mut Fetches {
+        self.fetches.get_mut()
+    }
+
+    /// The first entry that a follower is sent as soon as it wants it; it may be one above the last. What is older is read for it, from
+    /// the log even if memory holds it: however it is sent, a follower has work to do for each entry, and those that are far behind
+    /// are not to have the machine to themselves.
+    pub fn sent_at_once_from(&self) -> Index {
+        let (entries, bytes) = (self.memory.len() as u64, self.memory_bytes as u64);
+        let recent = if bytes > AT_ONCE_BYTES_MAX { entries * AT_ONCE_BYTES_MAX / bytes } else { entries };
+        let first = self.last_index + 1 - recent;
+        first.min(self.applied + 1).max(self.memory_first())
     }
 
     fn memory_first(&self) -> Index {
@@ -225,7 +255,7 @@ impl Storage for LogStore {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<eraftpb::Entry>> {
         if low <= self.truncated.0 {
             return Err(StorageError::Compacted.into());
@@ -235,14 +265,19 @@ impl Storage for LogStore {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut next = low;
-        if next < self.memory_first() {
-            let old = self.reader.entries(next, high.min(self.memory_first()), bytes_max).map_err(other)?;
+        let read_to = if context.can_async() { self.sent_at_once_from() } else { self.memory_first() };
+        if next < read_to {
+            let until = high.min(read_to);
+            let old = match context.can_async() {
+                true => self.fetches.borrow_mut().get(next, until, bytes_max)?,
+                false => self.reader.entries(next, until, bytes_max).map_err(other)?,
+            };
             for entry in &old {
                 bytes += entry.data.len() as u64;
                 entries.push(convert::raft_entry(entry));
             }
             next += old.len() as u64;
-            if next < self.memory_first() {
+            if next < read_to {
                 return Ok(entries);
             }
         }

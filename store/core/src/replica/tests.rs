@@ -4,7 +4,7 @@ use super::*;
 use crate::command::CommandId;
 use crate::membership::Proposed;
 
-/// The log of these tests fits into memory, so nothing is ever read.
+/// Entries are never read here: the log fits into memory, or a test says itself what was read.
 struct NoReader;
 
 impl LogReader for NoReader {
@@ -12,19 +12,24 @@ impl LogReader for NoReader {
         Err(LogReadError { low, high, reason: "not there".to_owned() })
     }
 
-    fn term(&self, index: Index) -> Result<Term, LogReadError> {
-        Err(LogReadError { low: index, high: index + 1, reason: "not there".to_owned() })
+    fn term(&self, _: Index) -> Result<Term, LogReadError> {
+        Ok(2)
     }
 }
 
 fn start(id: MemberId) -> Replica {
+    start_in(id, &[1, 2], MEMORY_BYTES_MAX)
+}
+
+fn start_in(id: MemberId, voters: &[MemberId], memory_bytes_max: usize) -> Replica {
     let start = Start {
         id,
         hard_state: HardState { term: 1, vote: 0, commit: 2 },
-        conf_state: ConfState { voters: vec![1, 2], ..Default::default() },
+        conf_state: ConfState { voters: voters.to_vec(), ..Default::default() },
         applied: 2,
         truncated: (2, 1),
         last_index: 2,
+        memory_bytes_max,
         seed: 7,
         timing: Timing { election_ticks: 10, pre_vote: true },
     };
@@ -66,7 +71,10 @@ fn removal(id: MemberId) -> Proposed {
 
 /// Member 1 leads member 2, everything is committed and applied.
 fn leader() -> Replica {
-    let mut replica = start(1);
+    lead(start(1))
+}
+
+fn lead(mut replica: Replica) -> Replica {
     while replica.role() == Role::Follower {
         replica.tick();
     }
@@ -201,4 +209,69 @@ fn a_snapshot_from_before_a_member_joined_is_not_sent_to_it_and_a_new_one_is_ask
     let conf_state = ConfState { voters: vec![1, 2], learners: vec![3], ..Default::default() };
     replica.snapshot_built(SnapshotMeta { index: 4, term: replica.term(), conf_state });
     assert!(snapshot(&replica, 3).is_ok());
+}
+
+/// Member 1 leads and holds nothing in memory of entries 3 and 4, which member 3 does not have and has just asked for.
+fn leader_with_one_behind() -> (Replica, LogRange) {
+    let mut replica = lead(start_in(1, &[1, 2, 3], 0));
+    replica.propose(bytes::Bytes::from_static(b"four")).unwrap();
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    acknowledge(&mut replica, 4);
+    drain(&mut replica);
+    replica.applied(4);
+    let range = wanted_by_third(&mut replica).pop().expect("it does not have the entries in memory");
+    (replica, range)
+}
+
+/// What is to be read after a sign of life of member 3.
+fn wanted_by_third(replica: &mut Replica) -> Vec<LogRange> {
+    let mut alive = message(MessageType::MsgHeartbeatResponse, 2, replica.term());
+    (alive.from, alive.to) = (3, 1);
+    step(replica, alive);
+    replica.take_wanted_reads()
+}
+
+fn entries_3_and_4() -> Vec<Entry> {
+    let entry = |index| Entry { index, term: 2, kind: EntryKind::Normal, data: bytes::Bytes::from_static(b"read") };
+    vec![entry(3), entry(4)]
+}
+
+/// The entries that were sent to member 3.
+fn sent_to_third(replica: &mut Replica) -> Vec<Index> {
+    let mut sent = Vec::new();
+    while replica.has_output() {
+        let output = replica.output();
+        let messages = output.messages.into_iter().chain(output.persist.messages_after);
+        let to_third = messages.filter(|message| message.to() == 3);
+        sent.extend(to_third.flat_map(|message| message.into_raft().take_entries()).map(|entry| entry.index));
+    }
+    sent
+}
+
+#[test]
+fn entries_that_are_not_in_memory_are_asked_for_once_and_sent_when_they_were_read() {
+    let (mut replica, range) = leader_with_one_behind();
+    assert_eq!(range, LogRange { term: 2, low: 3, high: 5, bytes_max: 128 << 10 });
+    assert_eq!(wanted_by_third(&mut replica), []);
+    assert!(sent_to_third(&mut replica).is_empty());
+    replica.log_read(range, Ok(entries_3_and_4()));
+    assert_eq!(sent_to_third(&mut replica), [3, 4]);
+}
+
+#[test]
+fn entries_that_were_read_for_another_term_are_not_sent_but_asked_for_again() {
+    let (mut replica, range) = leader_with_one_behind();
+    replica.log_read(LogRange { term: 1, ..range }, Ok(entries_3_and_4()));
+    assert!(sent_to_third(&mut replica).is_empty());
+    assert_eq!(wanted_by_third(&mut replica), [range]);
+}
+
+#[test]
+fn a_follower_is_sent_a_snapshot_when_the_log_cannot_be_read() {
+    let (mut replica, range) = leader_with_one_behind();
+    let failed = LogReadError { low: 3, high: 5, reason: "damaged".to_owned() };
+    replica.log_read(range, Err(failed));
+    assert!(sent_to_third(&mut replica).is_empty());
+    assert!(replica.snapshot_wanted());
 }

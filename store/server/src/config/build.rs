@@ -75,7 +75,7 @@ impl Config {
                 interval => interval,
             },
             wal_keep_bytes: Some(values.uint("wal-keep-bytes")).filter(|bytes| *bytes > 0),
-            snapshot_bytes_per_second: Some(values.uint("snapshot-bytes-per-second")).filter(|bytes| *bytes > 0),
+            catch_up_bytes_per_second: Some(values.uint("catch-up-bytes-per-second")).filter(|bytes| *bytes > 0),
             scrub_interval: Some(values.duration("scrub-interval")).filter(|interval| !interval.is_zero()),
             unsafe_no_fsync,
             warnings,

@@ -246,10 +246,10 @@ pub const GROUPS: &[Group] = &[
                 "Bytes of the log that stay for followers that were away, while the disk has room; many come back faster, and with less effect on clients, by a snapshot.",
             ),
             ours(
-                "snapshot-bytes-per-second",
+                "catch-up-bytes-per-second",
                 Uint(u64::MAX),
                 "33554432",
-                "How fast a snapshot is sent to a follower, so that clients do not notice; 0 is as fast as it goes.",
+                "How fast a follower that is behind is sent a snapshot or what it missed of the log, so that clients do not notice; from the log at least twice as fast as it grows. 0 is as fast as it goes.",
             ),
         ],
     },

@@ -18,8 +18,9 @@ use crate::wal::{self, Wal};
 
 /// Persists that wait for the thread; the driver waits when there are more, which holds peers back.
 const QUEUE_MAX: usize = 1_024;
-/// Entries of one group; a larger backlog is cut into several syncs.
-const GROUP_BYTES_MAX: usize = 32 << 20;
+/// Entries of one group; a larger backlog is cut into several syncs, as a long one holds up whoever else syncs on that disk: beside one
+/// that writes 32 MiB/s in pieces of 4 MiB the p99 of a small sync was 2.1 ms, in pieces of 1 MiB 1.3 ms, alone 1.3 ms.
+const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Between two tries on a full disk, and between two looks whether it is full.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 

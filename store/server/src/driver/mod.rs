@@ -10,6 +10,7 @@ mod flush;
 mod full;
 mod install;
 mod live;
+mod log_reads;
 mod log_role;
 mod physical;
 mod publish;
@@ -17,6 +18,7 @@ mod rebuild;
 mod space;
 
 pub use flush::Flusher;
+pub use log_reads::LogReads;
 pub use log_role::LogRole;
 pub use space::load_unreclaimed;
 
@@ -73,6 +75,7 @@ pub struct Driver {
     pub machine: Machine,
     pub backend: Arc<Backend>,
     pub log: LogRole,
+    pub log_reads: LogReads,
     pub flusher: Flusher,
     pub snapshots: Snapshots,
     pub directory: Directory,
@@ -264,6 +267,7 @@ impl Running {
             Effect::Overloaded(id) => {
                 inner.proposals.refuse(id.counter, quorate_api::Error::RequestTooManyRequests);
             }
+            Effect::ReadLog(range) => self.driver.log_reads.read(range)?,
             Effect::BuildSnapshot => self.driver.snapshots.build(self.driver.backend.clone()),
         }
         Ok(())

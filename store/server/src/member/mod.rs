@@ -8,7 +8,7 @@ mod ready;
 mod serve;
 
 pub use admission::{Admission, Phase, Planes, Refused, unix_seconds};
-pub use open::{Opened, database_options, open};
+pub use open::{Opened, Reader, database_options, open};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use quorate_core::apply::Machine;
 use quorate_core::log::{Entry, EntryKind, HardState, Index};
 use quorate_core::membership::{Change, Member, Membership, Proposed};
 use quorate_core::node::Node;
-use quorate_core::replica::{self, LogReadError, LogReader, Start, Timing};
+use quorate_core::replica::{self, LogReadError, LogReader, MEMORY_BYTES_MAX, Start, Timing};
 use quorate_core::wal_format::Group;
 
 use super::Error;
@@ -37,7 +37,7 @@ pub struct Opened {
 }
 
 /// Reads the log for raft.
-struct Reader(WalReader);
+pub struct Reader(pub WalReader);
 
 impl LogReader for Reader {
     fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<Entry>, LogReadError> {
@@ -84,6 +84,7 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
         applied: machine.applied().index,
         truncated: (truncated, reader.term(truncated).unwrap_or(0)),
         last_index: reader.last_index(),
+        memory_bytes_max: MEMORY_BYTES_MAX,
         seed: rand::random(),
         timing: Timing { election_ticks: timers.election_ticks(), pre_vote: config.pre_vote },
     };

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::open::Opened;
 use super::{Admission, Error, ready};
 use crate::config::{AdminAccess, Config, Url};
-use crate::driver::{Driver, Ended, Fatal, Flusher, LogRole, load_unreclaimed};
+use crate::driver::{Driver, Ended, Fatal, Flusher, LogReads, LogRole, load_unreclaimed};
 use crate::http::{Facts, Pages, Probe, Surface};
 use crate::inbox::{Inbox, Input};
 use crate::lessor::Lessor;
@@ -283,6 +283,8 @@ fn build(
     let watch_settings =
         WatchSettings::new(config.watch_progress_interval, limits.request_bytes_max, budget.bytes_max());
     let unreclaimed = load_unreclaimed(&backend)?;
+    let log_reads =
+        LogReads::spawn(wal.reader(), inbox.clone(), config.catch_up_bytes_per_second).map_err(Error::Thread)?;
     let log = LogRole::spawn(wal, inbox.clone(), metrics.clone()).map_err(Error::Thread)?;
     let flusher = Flusher::spawn(inbox.clone()).map_err(Error::Thread)?;
     let inner = Arc::new(Inner {
@@ -311,13 +313,14 @@ fn build(
         identity,
     });
     let snapshots =
-        Snapshots::new(directory.clone(), peers, inbox, Handle::current(), config.snapshot_bytes_per_second);
+        Snapshots::new(directory.clone(), peers, inbox, Handle::current(), config.catch_up_bytes_per_second);
     let driver = Driver {
         inner: inner.clone(),
         node,
         machine,
         backend,
         log,
+        log_reads,
         flusher,
         snapshots,
         directory,

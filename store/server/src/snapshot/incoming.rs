@@ -20,8 +20,8 @@ pub(super) const MANIFEST_SUFFIX: &str = ".manifest";
 /// Left free on the volume, so that a snapshot does not take the log's space.
 const SPACE_MARGIN_BYTES: u64 = 256 << 20;
 
-/// Synced as it comes in pieces of this size: one sync at a large file's end would hold up everybody else's, this member's log among them.
-const SYNC_BYTES: u64 = 8 << 20;
+/// Synced as it comes in pieces of this size: a long sync would hold up everybody else's, this member's log among them.
+const SYNC_BYTES: u64 = 1 << 20;
 
 /// A snapshot being received. It survives broken connections: the sender goes on at `progress`.
 #[derive(Debug)]

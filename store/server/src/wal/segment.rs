@@ -79,7 +79,8 @@ pub(super) fn create_filled(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Grows a file from `from` to `bytes`: reserves the whole first, so that a full disk is noticed before anything is written.
+/// Grows a file from `from` to `bytes`: reserves the whole first, so that a full disk is noticed before anything is written. The zeros
+/// are synced piece by piece: one sync of a whole segment held up every other sync on the disk, this log's own among them, for 40 ms.
 pub(super) fn extend(file: &File, from: u64, bytes: u64) -> io::Result<()> {
     let length = i64::try_from(bytes - from).map_err(|_| Errno::EFBIG)?;
     let offset = i64::try_from(from).map_err(|_| Errno::EFBIG)?;
@@ -98,6 +99,7 @@ fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
     while offset < to {
         let length = FILL_BYTES.min(usize::try_from(to - offset).unwrap_or(FILL_BYTES));
         file.write_all_at(&zeros[..length], offset)?;
+        file.sync_data()?;
         offset += length as u64;
     }
     Ok(())
