@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quorate_e2e::chaos::{Kind, Plan, catch_up, hours, liveness, run};
+use quorate_e2e::chaos::{Kind, Plan, catch_up, cut_off, hours, liveness, run};
 
 /// Two clusters at once would starve each other on two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -79,6 +79,15 @@ fn a_follower_that_was_away_and_one_that_lost_its_disk_catch_up_under_load() {
         let memory = [back.leader_memory.peak, back.follower_memory.peak];
         assert!(memory.iter().all(|peak| (1..MEMORY_MIB_MAX).contains(peak)), "{}: {memory:?} MiB", back.how);
     }
+}
+
+/// Before peers gave up connections on which nothing is acknowledged, it took as long again as the cut: the retransmission after it.
+#[test]
+fn a_follower_that_was_cut_off_serves_soon_after_the_network_is_back() {
+    let _one = alone();
+    let after = cut_off::run(Duration::from_secs(16), 1).unwrap();
+    println!("served {after:?} after the cut");
+    assert!(after < Duration::from_secs(6), "{after:?}");
 }
 
 #[test]

@@ -3,11 +3,12 @@
 //!
 //! Reading order: [`plan`] (what is drawn), [`run`] (one run), [`cluster`] and [`member`] (what stands), [`switch`] (the
 //! network), [`nemesis`] (what a fault does), [`load`], [`keeper`], [`watchers`], [`recorder`] (who sees what), [`report`]. Beside it, measured and not
-//! judged: [`catch_up`] and [`liveness`].
+//! judged: [`catch_up`], [`cut_off`] and [`liveness`].
 
 mod board;
 pub mod catch_up;
 pub mod cluster;
+pub mod cut_off;
 mod endpoints;
 mod error;
 pub mod hours;

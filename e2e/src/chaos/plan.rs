@@ -102,11 +102,10 @@ impl Kind {
     }
 
     /// Whether both can be at once: one of the network, the other of a process or disk. What replaces or restarts members waits
-    /// until that is done and the members serve again, which nobody promises across a partition, or while a quarter of all packets is
-    /// lost and connections stall for longer than an election.
+    /// until that is done and the members serve again, which nobody promises across a partition.
     fn goes_with(self, other: Kind) -> bool {
         let waits = |kind| matches!(kind, Kind::Replace | Kind::RollingRestart);
-        let parts = |kind| matches!(kind, Kind::Partition | Kind::OneWay | Kind::Loss);
+        let parts = |kind| matches!(kind, Kind::Partition | Kind::OneWay);
         let apart = (waits(self) && parts(other)) || (parts(self) && waits(other));
         self.is_network() != other.is_network() && !apart
     }

@@ -11,10 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Local;
 use super::handshake::{self, Channel, FEATURE_LEVEL, Hello, PROTOCOL_MAX, PROTOCOL_MIN};
+use super::{Local, lifeline};
 use crate::tls::Plane;
 
+/// How long TCP may take to connect. A packet that is lost is sent again after 1 s, the next one after 2 s more.
+const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long connecting, TLS and the handshake may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A configuration of a few members is a kilobyte.
@@ -31,6 +33,8 @@ pub enum Error {
     Url(String),
     #[error("peer URL {0} wants TLS; give this member --peer-cert-file, --peer-key-file and --peer-trusted-ca-file")]
     NoTls(String),
+    #[error("no answer within {} s", TCP_TIMEOUT.as_secs())]
+    Unanswered,
     #[error("not connected after {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     #[error(transparent)]
@@ -96,8 +100,10 @@ async fn open(tls: Option<&Plane>, url: &str, hello: &Hello) -> Result<Stream, E
     let parsed = url::Url::parse(url).map_err(|_| Error::Url(url.to_owned()))?;
     let host = parsed.host_str().ok_or_else(|| Error::Url(url.to_owned()))?.trim_matches(['[', ']']);
     let port = parsed.port_or_known_default().ok_or_else(|| Error::Url(url.to_owned()))?;
-    let tcp = TcpStream::connect((host, port)).await?;
+    let connected = tokio::time::timeout(TCP_TIMEOUT, TcpStream::connect((host, port))).await;
+    let tcp = connected.map_err(|_| Error::Unanswered)??;
     tcp.set_nodelay(true)?;
+    lifeline::guard(&tcp)?;
     let mut stream: Stream = match (parsed.scheme(), tls) {
         ("http", _) => Box::new(tcp),
         ("https", Some(plane)) => {

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::frame::FRAME_BYTES_MAX;
 use super::handshake::{self, Channel, Hello};
-use super::{Call, Frame, Local, Peers, Reply, Stream};
+use super::{Call, Frame, Local, Peers, Reply, Stream, lifeline};
 use crate::inbox::Input;
 
 /// TLS and the handshake must be through by then.
@@ -73,6 +73,7 @@ async fn connection(
     snapshots: mpsc::Sender<IncomingSnapshot>,
 ) -> Result<(), handshake::Error> {
     tcp.set_nodelay(true)?;
+    lifeline::guard(&tcp)?;
     let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(tcp, tls, peers.local())).await;
     let (stream, hello) = greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     match hello.channel {

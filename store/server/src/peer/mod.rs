@@ -7,6 +7,7 @@ mod connection;
 mod frame;
 pub mod handshake;
 mod incoming;
+mod lifeline;
 mod outgoing;
 mod queue;
 mod snapshots;
