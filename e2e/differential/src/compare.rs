@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 
 use crate::exceptions::Rule;
@@ -171,6 +172,41 @@ pub fn by_watcher(messages: &[DynamicMessage]) -> ByWatcher {
         watchers.entry(wire::number(message, &["watch_id"])).or_default().push(message.clone());
     }
     watchers
+}
+
+/// Events of one of our messages from which on it ends at the next revision: `CHUNK_BYTES_MAX` of the store's watch sessions.
+const LONG_BYTES_MIN: usize = 1 << 20;
+
+/// Joins a message of ours that ended for its size with the one that goes on behind it, as etcd would have sent them.
+pub fn join_long(messages: Vec<DynamicMessage>, used: &mut Used) -> Vec<DynamicMessage> {
+    let events = |message: &DynamicMessage| match message.get_field_by_name("events").as_deref() {
+        Some(Value::List(events)) => events.clone(),
+        _ => Vec::new(),
+    };
+    let without_events = |message: &DynamicMessage| {
+        let mut rest = message.clone();
+        rest.clear_field_by_name("events");
+        rest
+    };
+    let mut joined: Vec<(DynamicMessage, bool)> = Vec::new();
+    for message in messages {
+        let long = message.encoded_len() >= LONG_BYTES_MIN;
+        let before = joined.iter_mut().rev().find(|(before, _)| same_watcher(before, &message));
+        match before {
+            Some((before, open)) if *open && without_events(before) == without_events(&message) => {
+                let all = [events(before), events(&message)].concat();
+                before.set_field_by_name("events", Value::List(all));
+                *open = long;
+                *used.entry(Rule::LongMessages).or_default() += 1;
+            }
+            _ => joined.push((message, long)),
+        }
+    }
+    joined.into_iter().map(|(message, _)| message).collect()
+}
+
+fn same_watcher(a: &DynamicMessage, b: &DynamicMessage) -> bool {
+    wire::number(a, &["watch_id"]) == wire::number(b, &["watch_id"])
 }
 
 /// As [`by_watcher`], for watchers that were behind when something was written: where one message ends and the next one begins

@@ -25,10 +25,11 @@ pub enum Rule {
     UnstableSort,
     OwnCorruption,
     WhoAnswers,
+    LongMessages,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 21] = [
+    pub const ALL: [Rule; 22] = [
         Rule::ChosenIds,
         Rule::ClientUrls,
         Rule::StatusNumbers,
@@ -50,6 +51,7 @@ impl Rule {
         Rule::UnstableSort,
         Rule::OwnCorruption,
         Rule::WhoAnswers,
+        Rule::LongMessages,
     ];
 
     /// What is left out, and why: the columns of its row.
@@ -126,6 +128,10 @@ impl Rule {
             Rule::WhoAnswers => (
                 "With three members of Quorate: `cluster_id`, `member_id` and `raft_term` of headers",
                 "the cluster has other members, and elections of its own",
+            ),
+            Rule::LongMessages => (
+                "Watch: where messages with events end, when one of Quorate's has 1 MiB of them or more",
+                "etcd sends a watcher from the past up to 1 000 revisions in one message, which a client need not take; Quorate ends it at the next revision",
             ),
         }
     }

@@ -8,7 +8,7 @@ use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 use tokio::time::Instant;
 
-use crate::compare::{ByWatcher, Used, by_watcher, by_watcher_behind, check_watch_messages};
+use crate::compare::{ByWatcher, Used, by_watcher, by_watcher_behind, check_watch_messages, join_long};
 use crate::coverage::Coverage;
 use crate::facts::Facts;
 use crate::run::{Difference, flag, shortened};
@@ -227,15 +227,21 @@ fn part(request: &DynamicMessage) -> Option<(&'static str, DynamicMessage)> {
     })
 }
 
-fn compared(taken: &[Taken; 2], state: &State, sides: [&Session; 2], facts: &Facts, used: &mut Used) -> [ByWatcher; 2] {
-    [0, 1].map(|side| {
+fn compared(taken: &[Taken; 2], state: &State, both: [&Session; 2], facts: &Facts, used: &mut Used) -> [ByWatcher; 2] {
+    let mut of_ours = Used::new();
+    let sides = [0, 1].map(|side| {
         let mut messages = taken[side].messages.clone();
         // What the judge left out is counted on etcd's side.
         let mut none = Used::new();
         let used = if side == 1 { &mut *used } else { &mut none };
-        messages.iter_mut().for_each(|message| facts.view(sides[side]).message(message, used));
+        messages.iter_mut().for_each(|message| facts.view(both[side]).message(message, used));
+        if side == 0 && !state.racing {
+            messages = join_long(messages, &mut of_ours);
+        }
         if state.racing { by_watcher_behind(&messages) } else { by_watcher(&messages) }
-    })
+    });
+    of_ours.into_iter().for_each(|(rule, count)| *used.entry(rule).or_default() += count);
+    sides
 }
 
 fn tell(watchers: &ByWatcher, taken: &Taken) -> String {

@@ -108,15 +108,19 @@ async fn run_inside(
         report.violations.push(violation);
     }
     report.struck_for = started.elapsed();
-    if report.violations.is_empty() {
-        // Load goes on until all are back: the cluster serves again, and not only its harness.
-        match cluster.all_back().await {
-            Ok(took) => report.recovered(took),
-            Err(violation) => report.violations.push(violation),
-        }
+    if !report.violations.is_empty() {
+        // What was seen until then is judged all the same, if the members that are left can be brought to serve.
+        let _ = cluster.start_all()?;
     }
+    // Load goes on until all are back: the cluster serves again, and not only its harness.
+    let back = cluster.all_back().await;
     activity.board.stop();
-    judge(&cluster, activity, &mut report).await?;
+    let judged = back.is_ok();
+    match back {
+        Ok(took) => report.recovered(took),
+        Err(violation) => report.violations.push(violation),
+    }
+    judge(&cluster, activity, &mut report, judged).await?;
     Ok(report)
 }
 
@@ -146,19 +150,24 @@ async fn strike(
 }
 
 async fn perform(cluster: &mut Cluster, step: &Step, tally: &mut Tally) -> Result<Result<(), Violation>, Error> {
+    let mut wrong = None;
+    let mut struck = Vec::new();
     for fault in &step.faults {
-        if let Err(violation) = cluster.strike(fault).await? {
-            return Ok(Err(violation));
-        }
+        struck.push(fault);
+        wrong = cluster.strike(fault).await?.err();
         *tally.entry(fault.kind()).or_default() += 1;
-    }
-    tokio::time::sleep(step.hold).await;
-    for fault in step.faults.iter().rev() {
-        if let Err(violation) = cluster.heal(fault).await? {
-            return Ok(Err(violation));
+        if wrong.is_some() {
+            break;
         }
     }
-    Ok(Ok(()))
+    if wrong.is_none() {
+        tokio::time::sleep(step.hold).await;
+    }
+    for fault in struck.into_iter().rev() {
+        let healed = cluster.heal(fault).await?;
+        wrong = wrong.or(healed.err());
+    }
+    Ok(wrong.map_or(Ok(()), Err))
 }
 
 impl Activity {
@@ -201,8 +210,8 @@ async fn upkeep(endpoints: Endpoints, board: Board, seed: u64) {
     }
 }
 
-/// Collects what everybody saw and judges it by the history.
-async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report) -> Result<(), Error> {
+/// Collects what everybody saw and judges it by the history. A cluster that is not `back` has no end of its history to compare with.
+async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report, back: bool) -> Result<(), Error> {
     let Activity { board, load, keepers, watchers, recorder, upkeep } = activity;
     upkeep.await.expect("the upkeep neither panics nor is aborted");
     let mut operations = load.end().await;
@@ -210,8 +219,7 @@ async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report) -> Re
     operations.extend(attached);
     let sessions = watchers.end().await;
     report.count(&operations);
-    if !report.violations.is_empty() {
-        // A cluster that is not back has no end of its history to compare with.
+    if !back {
         return Ok(());
     }
     let deadline = Instant::now() + TTL_MAX + EXPIRY_SLACK;
@@ -234,6 +242,6 @@ async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report) -> Re
     }
     report.judged = judged;
     report.revisions = revision;
-    report.violations = violations;
+    report.violations.extend(violations);
     Ok(())
 }
