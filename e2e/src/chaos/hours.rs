@@ -100,14 +100,24 @@ pub fn table(log: &Path) -> Result<String, Error> {
     Ok(table)
 }
 
-/// Writes the totals between the marks of a page.
+/// The rows of a table, each with its commit.
+fn rows(table: &str) -> impl Iterator<Item = (&str, &str)> {
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(2);
+    rows.filter_map(|row| Some((row.split('|').nth(1)?.trim(), row)))
+}
+
+/// Writes the totals between the marks of a page. Rows of commits that the log does not know, of runs on another machine, stay first.
 pub fn write_page(log: &Path, page: &Path) -> Result<(), Error> {
     let table = table(log)?;
     let text = fs::read_to_string(page).map_err(crate::crash::Error::io("read", page))?;
     let missing = |marker| Error::NoMarker { path: page.display().to_string(), marker };
     let begin = text.find(BEGIN).ok_or_else(|| missing(BEGIN))? + BEGIN.len();
     let end = begin + text[begin..].find(END).ok_or_else(|| missing(END))?;
-    let text = format!("{}\n\n{table}\n{}", &text[..begin], &text[end..]);
+    let known: Vec<&str> = rows(&table).map(|(commit, _)| commit).collect();
+    let kept = rows(&text[begin..end]).filter(|(commit, _)| !known.contains(commit)).map(|(_, row)| row);
+    let head = table.lines().take(2);
+    let lines: Vec<&str> = head.chain(kept).chain(table.lines().skip(2)).collect();
+    let text = format!("{}\n\n{}\n\n{}", &text[..begin], lines.join("\n"), &text[end..]);
     fs::write(page, text).map_err(crate::crash::Error::io("write", page))?;
     Ok(())
 }
@@ -152,14 +162,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (log, page) = (folder.path().join("hours.tsv"), folder.path().join("page.md"));
         fs::write(&log, format!("{HEADING}2026-01-01\taaa\t3\t1800\t10\t2\t0\n2026-01-02\tbbb\t5\t900\t7\t1\t1\n2026-01-02\taaa\t3\t1800\t5\t1\t0\n")).unwrap();
-        fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
+        let elsewhere = "| ooo | 3 | 1 | 9.00 | 1 | 1 | 0 |";
+        let head = "| commit | members |\n| --- | ---: |";
+        let of_here = "| aaa | 3 | 1 | 0.50 | 10 | 2 | 0 |";
+        fs::write(&page, format!("before\n{BEGIN}\n\n{head}\n{elsewhere}\n{of_here}\n\n{END}\nafter\n")).unwrap();
+        write_page(&log, &page).unwrap();
         write_page(&log, &page).unwrap();
         let text = fs::read_to_string(&page).unwrap();
         assert!(
             text.starts_with(&format!("before\n{BEGIN}\n")) && text.ends_with(&format!("{END}\nafter\n")),
             "{text}"
         );
-        assert!(!text.contains("old"));
+        assert!(!text.contains(of_here) && text.matches("| commit ").count() == 1, "{text}");
+        assert_eq!(text.matches(elsewhere).count(), 1, "a row of another machine stays: {text}");
         let (first, second) = ("| aaa | 3 | 2 | 1.00 | 15 | 3 | 0 |", "| bbb | 5 | 1 | 0.25 | 7 | 1 | 1 |");
         assert!(text.find(first).unwrap() < text.find(second).unwrap(), "{text}");
 

@@ -1,6 +1,5 @@
 //! The log of simulated hours: one line for each run of a suite, and the totals of it for `docs/correctness.md`.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,9 +11,6 @@ use crate::suite::{Suite, Summary};
 
 const BEGIN: &str = "<!-- simulated hours: written by `quorate-sim hours` -->";
 const END: &str = "<!-- end of simulated hours -->";
-/// Commits that the page names one by one, newest first.
-const COMMITS_SHOWN: usize = 5;
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{operation} of {} failed: {source}", .path.display())]
@@ -112,39 +108,79 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Error> {
     text.lines().enumerate().map(decode).collect()
 }
 
-/// The totals as a table in Markdown: all commits together, then the newest.
-pub fn table(lines: &[Line]) -> String {
-    let mut commits: Vec<&str> = Vec::new();
-    let mut sums: BTreeMap<&str, (&str, u64, f64, u64)> = BTreeMap::new();
-    let mut total = (0, 0.0, 0);
-    for line in lines.iter().rev() {
-        if !commits.contains(&line.commit.as_str()) {
-            commits.push(&line.commit);
-        }
-        let sum = sums.entry(&line.commit).or_insert((&line.day, 0, 0.0, 0));
-        *sum = (sum.0, sum.1 + line.seeds, sum.2 + line.simulated_hours, sum.3 + line.violations);
-        total = (total.0 + line.seeds, total.1 + line.simulated_hours, total.2 + line.violations);
+/// All runs at one commit.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    commit: String,
+    day: String,
+    seeds: u64,
+    hours: f64,
+    violations: u64,
+}
+
+impl Row {
+    /// A row as `table` writes it; `None` for any other line, the one of all commits included.
+    fn read(line: &str) -> Option<Row> {
+        let cells: Vec<&str> = line.trim().strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+        let [commit, day, seeds, hours, violations] = cells.try_into().ok()?;
+        Some(Row {
+            commit: Some(commit).filter(|commit| !commit.starts_with("all "))?.to_owned(),
+            day: day.to_owned(),
+            seeds: seeds.parse().ok()?,
+            hours: hours.parse().ok()?,
+            violations: violations.parse().ok()?,
+        })
     }
+}
+
+/// The sums of a log, the newest commit first.
+fn rows(lines: &[Line]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for Line { day, commit, seeds, simulated_hours, violations, .. } in lines.iter().rev() {
+        let at = rows.iter().position(|row| row.commit == *commit).unwrap_or_else(|| {
+            rows.push(Row { commit: commit.clone(), day: day.clone(), seeds: 0, hours: 0.0, violations: 0 });
+            rows.len() - 1
+        });
+        rows[at].seeds += seeds;
+        rows[at].hours += simulated_hours;
+        rows[at].violations += violations;
+    }
+    rows
+}
+
+/// The totals as a table in Markdown: all commits together, then each, the newest first.
+fn table(rows: &[Row]) -> String {
     let mut table =
         "| Commit | Last run | Seeds | Simulated hours | Failed seeds |\n|---|---|---|---|---|\n".to_owned();
-    let (seeds, hours, violations) = total;
+    let seeds: u64 = rows.iter().map(|row| row.seeds).sum();
+    let hours: f64 = rows.iter().map(|row| row.hours).sum();
+    let violations: u64 = rows.iter().map(|row| row.violations).sum();
     // Writing to a string does not fail.
-    let _ = writeln!(table, "| all {} | | {seeds} | {hours:.1} | {violations} |", commits.len());
-    for commit in commits.iter().take(COMMITS_SHOWN) {
-        let (day, seeds, hours, violations) = sums[commit];
+    let _ = writeln!(table, "| all {} | | {seeds} | {hours:.1} | {violations} |", rows.len());
+    for Row { commit, day, seeds, hours, violations } in rows {
         let _ = writeln!(table, "| {commit} | {day} | {seeds} | {hours:.1} | {violations} |");
     }
     table
 }
 
-/// Writes the table into the marked block of a page.
+/// The totals of a log, for a person.
+pub fn totals(lines: &[Line]) -> String {
+    table(&rows(lines))
+}
+
+/// Writes the totals into the marked block of a page. Rows of commits that the log does not know, of runs on another machine, stay last.
 ///
 /// # Errors
 /// The page has no such block, or cannot be read or written.
-pub fn write_page(page: &Path, table: &str) -> Result<(), Error> {
+pub fn write_page(page: &Path, lines: &[Line]) -> Result<(), Error> {
     let text = std::fs::read_to_string(page).map_err(io_error("reading", page))?;
     let block = text.find(BEGIN).zip(text.find(END)).filter(|(begin, end)| begin < end);
     let (begin, end) = block.ok_or_else(|| Error::NoBlock { path: page.to_owned() })?;
+    let mut rows = rows(lines);
+    let elsewhere = text[begin..end].lines().filter_map(Row::read);
+    let kept: Vec<Row> = elsewhere.filter(|row| rows.iter().all(|known| known.commit != row.commit)).collect();
+    rows.extend(kept);
+    let table = table(&rows);
     let text = format!("{}\n\n{table}\n{}", &text[..begin + BEGIN.len()], &text[end..]);
     std::fs::write(page, text).map_err(io_error("writing", page))
 }
@@ -174,16 +210,20 @@ mod tests {
         }
         let lines = read(&log).unwrap();
         assert_eq!(lines, [line("a", 1), line("b", 2), line("a", 3)]);
-        std::fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
-        write_page(&page, &table(&lines)).unwrap();
-        write_page(&page, &table(&lines)).unwrap();
+        std::fs::write(&page, format!("before\n{BEGIN}\nold\n| all 2 | | 9 | 9.0 | 0 |\n| b | 2026-01-01 | 1 | 1.0 | 0 |\n| c | 2026-01-01 | 8 | 2.0 | 1 |\n{END}\nafter\n")).unwrap();
+        write_page(&page, &lines).unwrap();
+        write_page(&page, &lines).unwrap();
         let text = std::fs::read_to_string(&page).unwrap();
-        for part in ["before\n", "| all 2 | | 6 | 4.5 | 1 |\n| a | 2026-02-28 | 4 | 3.0 | 0 |\n| b |", "\nafter\n"] {
+        for part in [
+            "before\n",
+            "| all 3 | | 14 | 6.5 | 2 |\n| a | 2026-02-28 | 4 | 3.0 | 0 |\n| b | 2026-02-28 | 2 | 1.5 | 1 |\n| c | 2026-01-01 | 8 | 2.0 | 1 |\n",
+            "\nafter\n",
+        ] {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
         assert!(!text.contains("old") && text.matches(BEGIN).count() == 1);
         std::fs::write(&page, "nothing").unwrap();
-        assert!(matches!(write_page(&page, ""), Err(Error::NoBlock { .. })));
+        assert!(matches!(write_page(&page, &[]), Err(Error::NoBlock { .. })));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

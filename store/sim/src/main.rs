@@ -108,9 +108,9 @@ fn options(arguments: &Arguments) -> Options {
 }
 
 fn sum_up(log: &Path, page: Option<&Path>) -> Result<(), hours::Error> {
-    let table = hours::table(&hours::read(log)?);
-    print!("{table}");
-    page.map_or(Ok(()), |page| hours::write_page(page, &table))
+    let lines = hours::read(log)?;
+    print!("{}", hours::totals(&lines));
+    page.map_or(Ok(()), |page| hours::write_page(page, &lines))
 }
 
 fn run_one(seed: u64, arguments: &Arguments) -> bool {
