@@ -15,6 +15,7 @@ use crate::store::Store;
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries to raise this member's own alarm.
 const CONFESS_AGAIN: Duration = Duration::from_secs(2);
+const CONFESS_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// A member that does not answer is compared the next time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -38,12 +39,15 @@ pub async fn confess(store: Store) {
         if !store.is_damaged() || store.is_corrupt(this) {
             continue;
         }
+        let mut pause = CONFESS_AGAIN;
         while store.is_damaged() && !store.0.inbox.is_closed() {
             match store.set_corrupt(this, true).await {
                 Ok(()) => break,
-                Err(error) => tracing::warn!(%error, "cannot raise the CORRUPT alarm, trying again"),
+                Err(error) => tracing::warn!(%error, "cannot confirm that the CORRUPT alarm is raised, trying again"),
             }
-            tokio::time::sleep(CONFESS_AGAIN).await;
+            tokio::time::sleep(pause).await;
+            // A member that applies nothing any more never sees its own alarm.
+            pause = (pause * 2).min(CONFESS_AGAIN_MAX);
         }
     }
 }

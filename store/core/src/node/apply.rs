@@ -22,15 +22,34 @@ pub(super) struct Pipeline {
     barrier: Option<Entry>,
     /// The change that is held back (`Node::may_depart`), and the tick since which it is.
     held: Option<(Index, u64)>,
+    /// The state is damaged: nothing is handed over before a snapshot replaces it.
+    halted: bool,
 }
 
 impl Pipeline {
     pub fn new(applied: Index) -> Pipeline {
-        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None, held: None }
+        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None, held: None, halted: false }
     }
 
     pub fn applied(&self) -> Index {
         self.applied
+    }
+
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// Takes back what was handed over last and could not be applied; it changed nothing.
+    fn halt(&mut self, entries: Vec<Entry>) {
+        let first = entries.first().map(|entry| entry.index);
+        let last = entries.last().map(|entry| entry.index);
+        assert_eq!((first, last), (Some(self.applied + 1), Some(self.handed)), "what was handed over comes back whole");
+        for entry in entries.into_iter().rev() {
+            self.committed.push_front(entry);
+        }
+        self.handed = self.applied;
+        self.barrier = None;
+        self.halted = true;
     }
 
     /// Bytes of entries that are committed and not handed over.
@@ -48,7 +67,7 @@ impl Pipeline {
 
     /// The membership change that is next.
     fn next_change(&self) -> Option<&Entry> {
-        let idle = self.handed == self.applied && self.barrier.is_none();
+        let idle = self.handed == self.applied && self.barrier.is_none() && !self.halted;
         self.committed.front().filter(|entry| idle && entry.kind == EntryKind::Membership)
     }
 
@@ -59,13 +78,14 @@ impl Pipeline {
         self.committed.retain(|entry| entry.index > index);
         self.handed = index;
         self.applied = index;
+        self.halted = false;
     }
 }
 
 impl Node {
     pub(super) fn hand_to_apply(&mut self, effects: &mut Vec<Effect>) {
         let apply = &mut self.apply;
-        if apply.handed > apply.applied || apply.barrier.is_some() {
+        if apply.halted || apply.handed > apply.applied || apply.barrier.is_some() {
             return;
         }
         let normal = |entry: &&Entry| entry.kind == EntryKind::Normal;
@@ -126,6 +146,12 @@ impl Node {
             return self.replica.tells(departure.index);
         }
         !departure.leaving.contains(&self.replica.id()) || self.replica.heard_commit() >= departure.index
+    }
+
+    /// The others go on: this member keeps the log and votes, and leads only if nobody else can.
+    pub(super) fn cannot_apply(&mut self, entries: Vec<Entry>) {
+        self.apply.halt(entries);
+        self.leave_lead_without_disk();
     }
 
     pub(super) fn applied(&mut self, index: Index) {

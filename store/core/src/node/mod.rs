@@ -69,6 +69,11 @@ pub enum Event {
     },
     /// An election timeout has this many ticks from now on: 2 to `replica::ELECTION_TICKS_MAX`.
     ElectionTicks(usize),
+    /// What was handed over last could not be applied, because rows that it needs are damaged; it changed nothing. Nothing more is
+    /// handed over until a snapshot replaces the state.
+    CannotApply {
+        entries: Vec<Entry>,
+    },
     /// Keep out of raft (`node/fence.rs`), or take part again.
     Fence {
         fenced: bool,
@@ -129,9 +134,9 @@ pub enum Effect {
         entries: Vec<Entry>,
         snapshot: Option<SnapshotMeta>,
     },
-    /// Apply these in order, then report `Applied` with the last index.
+    /// Apply these in order, then report `Applied` with the last index, or `CannotApply` with all of them.
     Apply(Vec<Entry>),
-    /// Apply this membership change, then report `ChangeApplied`.
+    /// Apply this membership change, then report `ChangeApplied`, or `CannotApply` with its entry.
     ApplyChange {
         entry: Entry,
         payload: Bytes,
@@ -269,6 +274,7 @@ impl Node {
             Event::Persisted { number } => self.persisted(number, effects),
             Event::Applied { index } => self.applied(index),
             Event::ChangeApplied { index, accepted } => self.change_applied(index, accepted),
+            Event::CannotApply { entries } => self.cannot_apply(entries),
             Event::ElectionTicks(ticks) => self.replica.set_election_ticks(ticks),
             Event::Fence { fenced } => self.fence(fenced, effects),
             Event::DiskFull => self.disk_full(),

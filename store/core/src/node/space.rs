@@ -1,4 +1,4 @@
-//! A disk that is full, or that does not answer. A leader hands over to another member; and what would only pile up behind a log or
+//! A disk that is full, or that does not answer, or whose rows are damaged. A leader hands over to another member; and what would only pile up behind a log or
 //! database that cannot grow is not taken from the leader: an append that is dropped is never acknowledged, and comes again.
 
 use super::Node;
@@ -34,7 +34,7 @@ impl Node {
 
     /// At every tick: leadership may also come to this member while its disk is full.
     pub(super) fn leave_lead_without_disk(&mut self) {
-        let has_disk = !self.space.full && !self.is_stalled();
+        let has_disk = !self.space.full && !self.is_stalled() && !self.apply.is_halted();
         if has_disk || self.replica.role() != Role::Leader || self.replica.transferring_to().is_some() {
             return;
         }
@@ -56,7 +56,7 @@ impl Node {
 
     /// Whether a message is stepped. Without room for its entries it is as good as lost on the way.
     pub(super) fn has_room_for(&self, message: &Message) -> bool {
-        !self.space.full
+        !(self.space.full || self.apply.is_halted())
             || !message.has_entries()
             || (self.persists.outstanding() < PERSISTS_FULL_MAX && self.apply.waiting_bytes() < BACKLOG_FULL_BYTES_MAX)
     }

@@ -2,6 +2,7 @@
 //! lose what was not synced, and a cluster of one grows to three. What every run checks: applied logs agree, nothing acknowledged
 //! is lost, confirmed reads are not stale, and once the faults end everything proposed gets done.
 
+mod damage;
 mod departure;
 mod fence;
 mod hand;

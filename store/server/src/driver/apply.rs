@@ -5,29 +5,21 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quorate_core::apply::{Applied, Limits};
+use quorate_core::apply::{self, Applied, Limits, Machine};
 use quorate_core::log::Entry;
 use quorate_core::node::Event;
 
 use super::{Fatal, Running};
+use crate::store::Store;
 
 impl Running {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
         let began = Instant::now();
-        let driver = &mut self.driver;
-        let limits = Limits {
-            quota_bytes: driver.inner.limits.load().quota_bytes,
-            unreclaimed_bytes: driver.inner.unreclaimed.load(Ordering::Relaxed),
+        let (count, bytes) = (entries.len(), entries.iter().map(|entry| entry.data.len()).sum());
+        let applied = match self.made_of(&entries) {
+            Ok(applied) => applied,
+            Err(error) => return self.halt(error, entries),
         };
-        let view = driver.backend.live();
-        let mut turn = driver.machine.turn(&view, limits);
-        let mut bytes = 0;
-        let count = entries.len();
-        for entry in entries {
-            bytes += entry.data.len();
-            turn.entry(entry.index, entry.term, entry.data)?;
-        }
-        let applied = turn.finish();
         let index = applied.applied.index;
         self.finish(applied, bytes)?;
         self.events.push(Event::Applied { index });
@@ -40,12 +32,42 @@ impl Running {
         Ok(())
     }
 
-    pub(super) fn apply_change(&mut self, entry: Entry, payload: Bytes) -> Result<(), Fatal> {
+    /// What entries come to; nothing is written yet.
+    fn made_of(&mut self, entries: &[Entry]) -> Result<Applied, apply::Error> {
         let driver = &mut self.driver;
+        let limits = Limits {
+            quota_bytes: driver.inner.limits.load().quota_bytes,
+            unreclaimed_bytes: driver.inner.unreclaimed.load(Ordering::Relaxed),
+        };
         let view = driver.backend.live();
-        let mut turn = driver.machine.turn(&view, Limits::default());
-        turn.change(entry.index, entry.term, payload)?;
-        let mut applied = turn.finish();
+        let mut turn = driver.machine.turn(&view, limits);
+        for entry in entries {
+            turn.entry(entry.index, entry.term, entry.data.clone())?;
+        }
+        Ok(turn.finish())
+    }
+
+    /// Damaged rows do not end the process: it would meet them again when it is started. It serves nothing, keeps what is committed and
+    /// waits to be rebuilt.
+    fn halt(&mut self, error: apply::Error, entries: Vec<Entry>) -> Result<(), Fatal> {
+        if !Store(self.driver.inner.clone()).report_damage_to_apply(&error) {
+            return Err(error.into());
+        }
+        // The turn may have changed what is in memory.
+        self.driver.machine = Machine::open(&self.driver.backend.live())?;
+        tracing::error!(
+            applied = self.driver.machine.applied().index,
+            "nothing more is applied before this member is rebuilt"
+        );
+        self.events.push(Event::CannotApply { entries });
+        Ok(())
+    }
+
+    pub(super) fn apply_change(&mut self, entry: Entry, payload: Bytes) -> Result<(), Fatal> {
+        let mut applied = match self.made_of_change(&entry, payload) {
+            Ok(applied) => applied,
+            Err(error) => return self.halt(error, vec![entry]),
+        };
         let outcome = applied.change.take();
         self.finish(applied, entry.data.len())?;
         let Some(outcome) = outcome else { return Ok(()) };
@@ -62,6 +84,14 @@ impl Running {
             inner.proposals.answer_change(outcome.id.counter, outcome.result.map(|_| ()));
         }
         Ok(())
+    }
+
+    fn made_of_change(&mut self, entry: &Entry, payload: Bytes) -> Result<Applied, apply::Error> {
+        let driver = &mut self.driver;
+        let view = driver.backend.live();
+        let mut turn = driver.machine.turn(&view, Limits::default());
+        turn.change(entry.index, entry.term, payload)?;
+        Ok(turn.finish())
     }
 
     /// Writes the batch, then tells everybody: watchers and leases before the answer, so that whoever got an answer finds them moved.

@@ -196,6 +196,8 @@ impl Running {
                 () = ready::caught_up(&store, serve_from) => store.set_caught_up(),
                 // A fenced member does not catch up; whoever comes is told why.
                 () = store.fenced() => {}
+                // Nor does one whose rows are damaged, and it must be reachable to be rebuilt.
+                () = store.quarantined() => {}
             }
             for listener in listeners {
                 let service = match both {

@@ -63,11 +63,12 @@ impl Store {
         self.0.caught_up.store(true, Ordering::Release);
     }
 
-    /// Why clients are not served now.
+    /// Why clients are not served now. A quarantined member may never be where it was: it refuses by itself what is made of its data,
+    /// and is reached for the rest.
     pub fn closed(&self) -> Option<&'static str> {
         if self.is_fenced() {
             Some(FENCED)
-        } else if !self.0.caught_up.load(Ordering::Acquire) {
+        } else if !self.0.caught_up.load(Ordering::Acquire) && !self.is_quarantined() {
             Some(CATCHING_UP)
         } else {
             None

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
+use quorate_core::apply;
 use quorate_core::command::Request;
 use quorate_core::log::MemberId;
 use quorate_core::mvcc;
@@ -71,6 +72,19 @@ impl Store {
             self.report_damage(error);
         }
         damage
+    }
+
+    /// As `report_damage_of`, of what kept a committed entry from being applied. What is wrong with the entry itself is the same on
+    /// every member, and no damage of this one.
+    pub fn report_damage_to_apply(&self, error: &apply::Error) -> bool {
+        match error {
+            apply::Error::Rows(rows) => self.report_damage_of(rows),
+            apply::Error::Members(_) | apply::Error::Torn { .. } => {
+                self.report_damage(error);
+                true
+            }
+            apply::Error::Command { .. } | apply::Error::Change { .. } | apply::Error::FeatureLevel { .. } => false,
+        }
     }
 
     /// The state was replaced by another member's.

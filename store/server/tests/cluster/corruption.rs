@@ -137,19 +137,24 @@ fn rot(member: &Member) {
     file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
 }
 
+/// 200 keys whose values do not compress, so that most of the files are values; returns the last revision.
+async fn put_noise(member: &Member) -> i64 {
+    let mut revision = 0;
+    for i in 0..200_u32 {
+        let noise =
+            (0..64_u32).map(|word| format!("{:08x}", (i * 64 + word).wrapping_mul(2_654_435_761))).collect::<String>();
+        revision = member.put(&format!("k{i:03}"), &noise).await.header.unwrap().revision;
+    }
+    revision
+}
+
 #[tokio::test]
 async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_until_the_member_is_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let members = Member::static_cluster(folder.path(), 3).into_iter();
     let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=200ms")).collect();
     members.iter_mut().for_each(Member::start);
-    let mut revision = 0;
-    for i in 0..200_u32 {
-        // Of bytes that do not compress, so that most of the files are values.
-        let noise =
-            (0..64_u32).map(|word| format!("{:08x}", (i * 64 + word).wrapping_mul(2_654_435_761))).collect::<String>();
-        revision = members[0].put(&format!("k{i:03}"), &noise).await.header.unwrap().revision;
-    }
+    let revision = put_noise(&members[0]).await;
     let id = members[2].until(|state| state.revision >= revision).await.member_id;
     members[2].maintenance().defragment(pb::DefragmentRequest {}).await.unwrap();
     let mut watch = WatchClient::connect(format!("http://127.0.0.1:{}", members[2].client)).await.unwrap();
@@ -180,6 +185,62 @@ async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_
     let hash = members[2].hash_kv(revision).await.hash;
     assert_eq!((hash, value(&members[2], "k199").await.unwrap().len()), (members[1].hash_kv(revision).await.hash, 512));
     members[2].put("after", "v").await;
+}
+
+#[tokio::test]
+async fn a_member_whose_damage_is_met_by_a_committed_command_stays_and_is_rebuilt_even_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = Member::static_cluster(folder.path(), 3).into_iter();
+    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=0")).collect();
+    members.iter_mut().for_each(Member::start);
+    let revision = put_noise(&members[0]).await;
+    let id = members[2].until(|state| state.revision >= revision).await.member_id;
+    members[2].maintenance().defragment(pb::DefragmentRequest {}).await.unwrap();
+    assert_eq!(members[2].terminate(), Some(0), "{}", members[2].log());
+    rot(&members[2]);
+    members[2].start();
+    members[2].until(|state| state.revision >= revision).await;
+
+    // It reads all keys where it is applied: on every member.
+    let range = pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    let put = pb::PutRequest { key: "after".into(), value: "v".into(), ..Default::default() };
+    let operations = [pb::request_op::Request::RequestRange(range), pb::request_op::Request::RequestPut(put)];
+    let success = operations.map(|request| pb::RequestOp { request: Some(request) }).to_vec();
+    let request = pb::TxnRequest { success, ..Default::default() };
+    let asked = tokio::spawn({
+        let (mut kv, request) = (members[2].kv(), request.clone());
+        async move { kv.txn(request).await }
+    });
+    until_corrupt(&members[0], &[id]).await;
+    assert_eq!(value(&members[1], "after").await.unwrap(), b"v", "it was committed, and the others applied it");
+    for again in [false, true] {
+        if again {
+            members[2].kill();
+            members[2].start();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let refused = loop {
+            match value(&members[2], "after").await {
+                Err(status) if status.code() == Code::DataLoss => break status,
+                other => assert!(Instant::now() < deadline, "{other:?}\n{}", members[2].log()),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
+        assert_eq!(refused.message(), CORRUPT);
+        let log = members[2].log();
+        assert!(log.contains("nothing more is applied before this member is rebuilt"), "{log}");
+    }
+    asked.abort();
+
+    let address = format!("http://127.0.0.1:{}", members[2].client);
+    let rebuilt =
+        RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision + 1));
+    until_corrupt(&members[2], &[]).await;
+    assert_eq!(value(&members[2], "after").await.unwrap(), b"v");
+    let hash = members[2].hash_kv(revision + 1).await.hash;
+    assert_eq!(hash, members[1].hash_kv(revision + 1).await.hash);
+    members[2].put("more", "v").await;
 }
 
 #[tokio::test]
