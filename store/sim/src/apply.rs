@@ -25,16 +25,18 @@ impl Cluster {
         let bug = self.options.bug;
         let quota = limits.quota_bytes;
         let damaged = |entry| tamper::entry(bug, entry, &process.machine, quota);
-        let made: Vec<(Entry, Entry)> = entries.into_iter().map(|entry| (entry.clone(), damaged(entry))).collect();
+        let made_of: Vec<(Entry, Entry)> = entries.into_iter().map(|entry| (entry.clone(), damaged(entry))).collect();
         let mut turn = process.machine.turn(&process.live, limits);
-        for (original, mut entry) in made {
-            self.world.committed(host.id, &original);
+        for (original, entry) in &made_of {
+            let mut entry = entry.clone();
+            self.world.committed(host.id, original);
             if bug == Some(Bug::ApplyTwice) && entry.index % 16 == 7 {
                 entry.data = doubled(entry.data);
             }
             let index = entry.index;
             if let Err(error) = turn.entry(index, entry.term, entry.data) {
-                return self.fail(host, &format!("cannot apply {index}: {error}"));
+                let entries = made_of.into_iter().map(|(original, _)| original).collect();
+                return self.halt(host, &format!("cannot apply {index}: {error}"), entries);
             }
         }
         let applied = turn.finish();
@@ -131,7 +133,7 @@ impl Cluster {
         let mut turn = process.machine.turn(&process.live, Limits::default());
         let proposed = Proposed::decode(payload.clone());
         if let Err(error) = turn.change(entry.index, entry.term, payload) {
-            return self.fail(host, &format!("cannot apply {}: {error}", entry.index));
+            return self.halt(host, &format!("cannot apply {}: {error}", entry.index), vec![entry.clone()]);
         }
         let applied = turn.finish();
         let Some(mut applied) = self.write_applied(host, applied) else { return };

@@ -336,6 +336,10 @@ impl Cluster {
             }
             What::LogRead { id, range, read, .. } => self.with(id, |cluster, host| {
                 let read = read.unwrap_or_else(|| read_log(host, range));
+                if read.is_err() && host.log.lock().is_damaged() {
+                    // The follower is sent a snapshot.
+                    cluster.world.counts.add("damaged entries met while running");
+                }
                 cluster.tell(host, Event::LogRead { range, read });
             }),
             What::Unreachable { id, to } => {

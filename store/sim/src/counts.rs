@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 46] = [
+pub const FAULTS: [&str; 47] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -28,6 +28,7 @@ pub const FAULTS: [&str; 46] = [
     "damaged rows met",
     "damaged entries met while running",
     "damaged members replaced",
+    "damaged members rebuilt in place",
     "damaged disks repaired",
     "processes killed",
     "power cuts",

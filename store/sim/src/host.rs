@@ -110,6 +110,8 @@ pub struct Process {
     pub lessor: Lessor,
     /// The newest revision that an answer of this process showed.
     pub answered: i64,
+    /// It met damage and applies nothing before it is rebuilt.
+    pub halted: bool,
 }
 
 /// What opening found.
@@ -272,6 +274,7 @@ impl Host {
             hub,
             lessor,
             answered: 0,
+            halted: false,
         }));
         Ok(Found { torn: opened.torn, completed })
     }

@@ -166,6 +166,9 @@ impl Cluster {
         self.mark(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
         self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
         let Some(process) = &mut host.process else { return };
+        if std::mem::take(&mut process.halted) {
+            self.world.counts.add("damaged members rebuilt in place");
+        }
         (process.machine, process.live) = (machine, live);
         process.hub.reset(process.machine.revision(), process.machine.compact_revision());
         process.lessor.reset(&process.machine, self.now);

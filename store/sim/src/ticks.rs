@@ -17,6 +17,9 @@ impl Cluster {
     pub(crate) fn every_tick(&mut self, host: &mut Host) {
         let flush_micros = self.options.flush_micros;
         let Some(process) = &mut host.process else { return };
+        if process.halted {
+            return self.ask_to_be_rebuilt(host);
+        }
         if process.jobs.is_empty() && process.syncing.is_none() {
             // Asked before the lock is taken: the node may read the log for it.
             let commit = process.node.status().commit;
