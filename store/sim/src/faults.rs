@@ -253,6 +253,12 @@ impl Cluster {
             (host.sync_fails, host.cut_in_sync) = (false, false);
             host.log.lock().repair();
             host.repair_rows();
+            if host.process.as_ref().is_some_and(|process| process.halted) {
+                // Whoever is not rebuilt by now is started anew on what was repaired.
+                host.process = None;
+                host.log.lock().crash(false);
+                host.broken = Some("it was not rebuilt".to_owned());
+            }
             if host.broken.take().is_some() && !host.removed {
                 self.world.counts.add("damaged disks repaired");
             }
