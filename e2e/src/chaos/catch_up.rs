@@ -130,7 +130,7 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
     in_clients_network(move |clients| async move {
         let plan = Plan { members: 3, duration: Duration::ZERO, seed: scenario.seed, tls: false, kinds: Vec::new() };
         let mut cluster = Cluster::start(&plan, clients, Network::Shared, &scenario.flags())?;
-        cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))?;
+        cluster.all_back().await.map_err(|violation| cluster.late(violation, BACK_WITHIN))?;
         let mut returns = Vec::new();
         for how in [How::Away, How::Replaced] {
             let back = measure(&mut cluster, &scenario, how, &progress).await?;
@@ -153,7 +153,7 @@ async fn measure(
     how: How,
     progress: &(impl Fn(String) + Send + Sync),
 ) -> Result<Return, Error> {
-    let leader = cluster.leader().await.ok_or_else(|| late(cluster, "an election".to_owned()))?;
+    let leader = cluster.leader().await.ok_or_else(|| cluster.late("an election", BACK_WITHIN))?;
     let follower = (leader + 1) % cluster.members.len();
     let follower_name = cluster.members[follower].name().to_owned();
     let snapshots = installed_snapshots(cluster, follower);
@@ -229,7 +229,7 @@ async fn caught_up(cluster: &mut Cluster, leader: usize, follower: usize, starte
     };
     let mut target = None;
     while started.elapsed() < BACK_WITHIN {
-        cluster.alive(follower).map_err(|violation| late(cluster, violation.to_string()))?;
+        cluster.alive(follower).map_err(|violation| cluster.late(violation, BACK_WITHIN))?;
         if target.is_none() {
             target = applied(cluster.endpoints.clone(), leader).await;
         }
@@ -241,11 +241,7 @@ async fn caught_up(cluster: &mut Cluster, leader: usize, follower: usize, starte
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Err(late(cluster, "the catching up of a follower".to_owned()))
-}
-
-fn late(cluster: &Cluster, what: String) -> Error {
-    Error::Late { what, waited: BACK_WITHIN, logs: cluster.folder().display().to_string() }
+    Err(cluster.late("the catching up of a follower", BACK_WITHIN))
 }
 
 /// How often a member's log says that it has installed a snapshot.

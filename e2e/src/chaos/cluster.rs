@@ -1,5 +1,6 @@
 //! The members of a run, their network and their disks, and what one waits for of them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -250,12 +251,16 @@ impl Cluster {
             match ask(self).await {
                 Ok(done) => return Ok(done),
                 Err(why) if started.elapsed() > limit => {
-                    let logs = self.folder().display().to_string();
-                    return Err(Error::Late { what: format!("{what} ({why})"), waited: limit, logs });
+                    return Err(self.late(format!("{what} ({why})"), limit));
                 }
                 Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// The harness gives up: this did not come in time.
+    pub(super) fn late(&self, what: impl fmt::Display, waited: Duration) -> Error {
+        Error::Late { what: what.to_string(), waited, logs: self.folder().display().to_string() }
     }
 
     /// The place of the member that says that it leads.

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::Error;
-use super::cluster::{Cluster, Network};
+use super::cluster::{BACK_WITHIN, Cluster, Network};
 use super::plan::Plan;
 use super::run::in_clients_network;
 
-/// Cuts the last of three members off from the others for so long; returns how much later it serves a linearizable read.
+/// Cuts a follower of three members off from the others for so long; returns how much later it serves a linearizable read.
 ///
 /// # Errors
 /// The harness failed, or the members do not serve before or after.
@@ -16,17 +16,12 @@ pub fn run(cut: Duration, seed: u64) -> Result<Duration, Error> {
     in_clients_network(move |clients| async move {
         let plan = Plan { members: 3, duration: Duration::ZERO, seed, tls: true, kinds: Vec::new() };
         let mut cluster = Cluster::start(&plan, clients, Network::Switched, &[])?;
-        let late = |cluster: &Cluster, what: String| Error::Late {
-            what,
-            waited: cut,
-            logs: cluster.folder().display().to_string(),
-        };
-        cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))?;
-        let leader = cluster.leader().await.ok_or_else(|| late(&cluster, "an election".to_owned()))?;
+        cluster.all_back().await.map_err(|violation| cluster.late(violation, BACK_WITHIN))?;
+        let leader = cluster.leader().await.ok_or_else(|| cluster.late("an election", BACK_WITHIN))?;
         let follower = (leader + 1) % plan.members;
         cluster.change_links(true, |from, to, link| link.cut |= (from == follower) != (to == follower));
         tokio::time::sleep(cut).await;
         cluster.mend_links();
-        cluster.all_back().await.map_err(|violation| late(&cluster, violation.to_string()))
+        cluster.all_back().await.map_err(|violation| cluster.late(violation, BACK_WITHIN))
     })
 }

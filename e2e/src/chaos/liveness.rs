@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::cluster::{Cluster, Network};
+use super::cluster::{BACK_WITHIN, Cluster, Network};
 use super::meter::{Lap, Meter};
 use super::plan::Plan;
 use super::run::in_clients_network;
@@ -183,16 +183,10 @@ async fn two_of_five_dead(cluster: &mut Cluster, scenario: &Scenario) -> Result<
 }
 
 async fn leader(cluster: &Cluster) -> Result<usize, Error> {
-    let logs = cluster.folder().display().to_string();
-    cluster.leader().await.ok_or(Error::Late { what: "an election".into(), waited: ELECTION_TIMEOUT, logs })
+    cluster.leader().await.ok_or_else(|| cluster.late("an election", ELECTION_TIMEOUT))
 }
 
 async fn back(cluster: &mut Cluster) -> Result<(), Error> {
-    let logs = cluster.folder().display().to_string();
     let back = cluster.all_back().await;
-    back.map(|_| ()).map_err(|violation| Error::Late {
-        what: violation.to_string(),
-        waited: super::cluster::BACK_WITHIN,
-        logs,
-    })
+    back.map(|_| ()).map_err(|violation| cluster.late(violation, BACK_WITHIN))
 }

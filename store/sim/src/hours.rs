@@ -11,6 +11,7 @@ use crate::suite::{Suite, Summary};
 
 const BEGIN: &str = "<!-- simulated hours: written by `quorate-sim hours` -->";
 const END: &str = "<!-- end of simulated hours -->";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{operation} of {} failed: {source}", .path.display())]

@@ -1,5 +1,6 @@
-//! A disk that is full, or that does not answer, or whose rows are damaged. A leader hands over to another member; and what would only pile up behind a log or
-//! database that cannot grow is not taken from the leader: an append that is dropped is never acknowledged, and comes again.
+//! A disk that is full, or that does not answer, or whose rows are damaged. A leader hands over to another member; and what would only
+//! pile up behind a log or database that cannot grow is not taken from the leader: an append that is dropped is never acknowledged, and
+//! comes again.
 
 use super::Node;
 use crate::replica::{Message, Role};

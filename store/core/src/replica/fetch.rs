@@ -1,5 +1,5 @@
-//! Old entries for followers: what a leader's memory no longer holds is read from the log beside raft (`Effect::ReadLog`), so that
-//! ticks, proposals and the other followers never wait for it.
+//! Old entries for followers: all but the log's last few megabytes is read beside raft (`Effect::ReadLog`), so that ticks, proposals
+//! and the other followers never wait for it.
 //!
 //! Raft asks for entries while it makes a message. Those that are not at hand are asked for once, by where they begin, and raft makes
 //! no message; when they were read, they go to every follower that continues there.

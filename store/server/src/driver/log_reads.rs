@@ -11,6 +11,7 @@ use quorate_core::replica::{LogRange, LogReadError, LogReader, READS_MAX};
 use super::Fatal;
 use crate::inbox::{Inbox, Input};
 use crate::member::Reader;
+use crate::peer::due;
 use crate::wal::WalReader;
 
 /// A follower comes nearer at least so many times as fast as the log grows, whatever the rate is: one that gets nothing but what was
@@ -95,7 +96,7 @@ struct Growth {
 
 /// How long nothing is read after a piece of so many bytes and entries.
 fn wait(bytes: u64, entries: u64, bytes_per_second: u64, growth: Growth) -> Duration {
-    let by_rate = Duration::from_secs_f64(bytes as f64 / bytes_per_second.max(1) as f64);
+    let by_rate = due(bytes, bytes_per_second);
     match growth.entries {
         0 => by_rate,
         grown => by_rate.min(growth.within.mul_f64(entries as f64 / grown as f64) / GAIN),

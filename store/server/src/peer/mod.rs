@@ -17,7 +17,7 @@ mod tests;
 pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
 pub use incoming::{IncomingCall, IncomingSnapshot, serve};
-pub use snapshots::Snapshots;
+pub use snapshots::{Snapshots, due};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

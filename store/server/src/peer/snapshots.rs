@@ -257,7 +257,7 @@ impl Snapshots {
 }
 
 /// When so many bytes are to be through at so many a second.
-fn due(bytes: u64, per_second: u64) -> Duration {
+pub fn due(bytes: u64, per_second: u64) -> Duration {
     let micros = u128::from(bytes) * 1_000_000 / u128::from(per_second);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }

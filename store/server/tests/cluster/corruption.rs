@@ -2,13 +2,14 @@
 //! the others by one call.
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use prost::Message;
 use quorate::backend::{Backend, Options};
-use quorate_api::admin::RebuildRequest;
 use quorate_api::admin::recovery_client::RecoveryClient;
+use quorate_api::admin::{RebuildRequest, RebuildResponse};
 use quorate_api::etcdserverpb::watch_client::WatchClient;
 use quorate_api::etcdserverpb::{self as pb, AlarmType};
 use quorate_api::mvccpb::KeyValue;
@@ -22,6 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// etcd's text for what a corrupt member is asked.
 const CORRUPT: &str = "etcdserver: corrupt cluster";
+
+/// Three members that run with this flag.
+fn three(folder: &Path, flag: &str) -> Vec<Member> {
+    let members = Member::static_cluster(folder, 3).into_iter();
+    let mut members: Vec<Member> = members.map(|member| member.with_flag(flag)).collect();
+    members.iter_mut().for_each(Member::start);
+    members
+}
 
 /// Whose CORRUPT alarm is raised; `None` when the member does not answer.
 async fn corrupt(member: &Member) -> Option<Vec<u64>> {
@@ -42,6 +51,12 @@ async fn value(member: &Member, key: &str) -> Result<Vec<u8>, tonic::Status> {
     let request = pb::RangeRequest { key: key.to_owned().into(), serializable: true, ..Default::default() };
     let kvs = member.kv().range(request).await?.into_inner().kvs;
     Ok(kvs.first().map(|kv| kv.value.to_vec()).unwrap_or_default())
+}
+
+async fn rebuild(member: &Member) -> Result<RebuildResponse, tonic::Status> {
+    let address = format!("http://127.0.0.1:{}", member.client);
+    let mut recovery = RecoveryClient::connect(address).await.unwrap();
+    Ok(recovery.rebuild(RebuildRequest {}).await?.into_inner())
 }
 
 /// Gives one key another value, so that every checksum of RocksDB's holds, and the rolling hash what applying that would have given.
@@ -72,9 +87,7 @@ fn damage(member: &Member, key: &str) {
 async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_call() {
     let folder = tempfile::tempdir().unwrap();
     // The scrub would find it too.
-    let members = Member::static_cluster(folder.path(), 3).into_iter();
-    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=0")).collect();
-    members.iter_mut().for_each(Member::start);
+    let mut members = three(folder.path(), "--scrub-interval=0");
     let mut revision = members[0].put("key", "sound").await.header.unwrap().revision;
     let mut kv = members[0].kv();
     while revision <= INTERVAL {
@@ -104,9 +117,7 @@ async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_c
     assert_eq!(status, 503);
     assert!(body.contains("[-]data_corruption failed: alarm activated: CORRUPT"), "{body}");
 
-    let address = format!("http://127.0.0.1:{}", members[2].client);
-    let mut recovery = RecoveryClient::connect(address).await.unwrap();
-    let rebuilt = recovery.rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    let rebuilt = rebuild(&members[2]).await.unwrap();
     assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision));
     until_corrupt(&members[0], &[]).await;
     until_corrupt(&members[2], &[]).await;
@@ -151,9 +162,7 @@ async fn put_noise(member: &Member) -> i64 {
 #[tokio::test]
 async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_until_the_member_is_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
-    let members = Member::static_cluster(folder.path(), 3).into_iter();
-    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=200ms")).collect();
-    members.iter_mut().for_each(Member::start);
+    let members = three(folder.path(), "--scrub-interval=200ms");
     let revision = put_noise(&members[0]).await;
     let id = members[2].until(|state| state.revision >= revision).await.member_id;
     members[2].maintenance().defragment(pb::DefragmentRequest {}).await.unwrap();
@@ -177,9 +186,7 @@ async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_
     );
     assert_eq!(value(&members[1], "k000").await.unwrap().len(), 512, "the others still serve reads");
 
-    let address = format!("http://127.0.0.1:{}", members[2].client);
-    let rebuilt =
-        RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    let rebuilt = rebuild(&members[2]).await.unwrap();
     assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision));
     until_corrupt(&members[2], &[]).await;
     let hash = members[2].hash_kv(revision).await.hash;
@@ -190,9 +197,7 @@ async fn a_bit_that_flips_in_a_file_is_found_by_the_scrub_and_nothing_is_served_
 #[tokio::test]
 async fn a_member_whose_damage_is_met_by_a_committed_command_stays_and_is_rebuilt_even_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let members = Member::static_cluster(folder.path(), 3).into_iter();
-    let mut members: Vec<Member> = members.map(|member| member.with_flag("--scrub-interval=0")).collect();
-    members.iter_mut().for_each(Member::start);
+    let mut members = three(folder.path(), "--scrub-interval=0");
     let revision = put_noise(&members[0]).await;
     let id = members[2].until(|state| state.revision >= revision).await.member_id;
     members[2].maintenance().defragment(pb::DefragmentRequest {}).await.unwrap();
@@ -232,9 +237,7 @@ async fn a_member_whose_damage_is_met_by_a_committed_command_stays_and_is_rebuil
     }
     asked.abort();
 
-    let address = format!("http://127.0.0.1:{}", members[2].client);
-    let rebuilt =
-        RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap().into_inner();
+    let rebuilt = rebuild(&members[2]).await.unwrap();
     assert_eq!((rebuilt.member_id, rebuilt.revision), (id, revision + 1));
     until_corrupt(&members[2], &[]).await;
     assert_eq!(value(&members[2], "after").await.unwrap(), b"v");
@@ -249,8 +252,7 @@ async fn the_only_voter_cannot_be_rebuilt_and_says_so() {
     let mut member = Member::static_cluster(folder.path(), 1).remove(0);
     member.start();
     member.put("key", "v").await;
-    let address = format!("http://127.0.0.1:{}", member.client);
-    let refused = RecoveryClient::connect(address).await.unwrap().rebuild(RebuildRequest {}).await.unwrap_err();
+    let refused = rebuild(&member).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("only voter") && refused.message().contains("backup"), "{refused}");
 }
