@@ -42,6 +42,8 @@ const FLUSH_LOOK: Duration = Duration::from_millis(2);
 pub enum OpenError {
     #[error("database {}: {reason}; if the disk is sound, rebuild this member from the others", .path.display())]
     RocksDb { path: PathBuf, reason: String },
+    #[error("database {}: {reason}; free space or grow the volume", .path.display())]
+    NoSpace { path: PathBuf, reason: String },
     #[error("database {} holds family {family:?}, which this version does not know: start the version that wrote it", .path.display())]
     UnknownFamily { path: PathBuf, family: String },
     #[error(
@@ -51,6 +53,21 @@ pub enum OpenError {
     FamiliesDiffer { path: PathBuf, points: String },
     #[error(transparent)]
     Read(#[from] Error),
+}
+
+impl OpenError {
+    fn of(path: &Path, reason: String) -> OpenError {
+        let path = path.to_owned();
+        match trouble::is_no_space(&reason) {
+            true => OpenError::NoSpace { path, reason },
+            false => OpenError::RocksDb { path, reason },
+        }
+    }
+
+    /// Whether the same call may be repeated after space was made.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, OpenError::NoSpace { .. })
+    }
 }
 
 /// A database; clones share it. It closes when the last clone, view and snapshot is gone.
@@ -94,8 +111,7 @@ impl Drop for Removal {
 impl Database {
     /// Opens with the options of `Tuning`; `read_only` neither creates nor changes a file.
     fn open(directory: &Path, options: Options, read_only: bool) -> Result<Database, OpenError> {
-        let failed =
-            |reason: rocksdb::Error| OpenError::RocksDb { path: directory.to_owned(), reason: reason.to_string() };
+        let failed = |error: rocksdb::Error| OpenError::of(directory, error.to_string());
         let mut tuning = Tuning::new(options);
         if !read_only {
             tuning.claim_threads();

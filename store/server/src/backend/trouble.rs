@@ -70,7 +70,8 @@ fn read(message: &str) -> Option<Trouble> {
     })
 }
 
-fn is_no_space(text: &str) -> bool {
+/// Whether RocksDB says that the disk, or the user's share of it, is full.
+pub(super) fn is_no_space(text: &str) -> bool {
     ["No space left on device", "Disk quota exceeded"].iter().any(|cause| text.contains(cause))
 }
 

@@ -66,11 +66,18 @@ pub enum Error {
     Permission { operation: &'static str, path: PathBuf, uid: u32, gid: u32, source: io::Error },
     #[error("{} is on a read-only file system ({operation}): remount it, or move the member to another disk", .path.display())]
     ReadOnly { operation: &'static str, path: PathBuf },
+    #[error("no space for the {operation} of {}: {source}; free space or grow the volume", .path.display())]
+    NoSpace { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("{operation} of {} failed: {source}", .path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl Error {
+    /// Whether the same call may be repeated after space was made.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::NoSpace { .. })
+    }
+
     /// Makes an error of a failed system call, with the remedy that fits its kind.
     pub(super) fn writing(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| {
@@ -81,6 +88,7 @@ impl Error {
                     Error::Permission { operation, path, uid, gid, source }
                 }
                 io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation, path },
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace { operation, path, source },
                 _ => Error::Io { operation, path, source },
             }
         }

@@ -5,6 +5,7 @@ mod admission;
 mod join;
 mod open;
 mod ready;
+mod room;
 mod serve;
 
 pub use admission::{Admission, Phase, Planes, Refused, unix_seconds};
@@ -62,16 +63,25 @@ pub enum Error {
     Panicked(&'static str),
 }
 
+impl Error {
+    /// Whether opening what is on disk failed only because the disk is full.
+    fn is_no_space(&self) -> bool {
+        match self {
+            Error::Directory(error) => error.is_no_space(),
+            Error::Start(error) => error.is_no_space(),
+            Error::Wal(error) => error.opening_lacks_space(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs a member until it is told to stop, is removed, or fails.
 ///
 /// # Errors
 /// Why it cannot start or go on.
 pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
-    let directory = Directory::open(&config.data_dir, config.wal_dir.as_deref())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
-    let admission = Arc::new(Admission::new(directory.clone(), &config, log)?);
-    let early = serve::Early::start(&config, &admission).await?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => tracing::info!(signal = "terminated", "received signal; shutting down"),
@@ -79,6 +89,13 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
         }
     };
     tokio::pin!(stop);
+    let open_directory = || Ok(Directory::open(&config.data_dir, config.wal_dir.as_deref())?);
+    let directory = tokio::select! {
+        directory = room::wait_for_room(open_directory, |_| {}) => directory?,
+        () = &mut stop => return Ok(()),
+    };
+    let admission = Arc::new(Admission::new(directory.clone(), &config, log)?);
+    let early = serve::Early::start(&config, &admission).await?;
     if directory.member().identity.is_none() {
         config.check_founding()?;
     }
@@ -95,7 +112,14 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
             return Ok(());
         }
     }
-    let opened = open(&config, &directory)?;
+    let full = &early.metrics().disk.full;
+    let opened = tokio::select! {
+        opened = room::wait_for_room(|| open(&config, &directory), |is_full| full.set(i64::from(is_full))) => opened?,
+        () = &mut stop => {
+            early.stop().await;
+            return Ok(());
+        }
+    };
     let running = serve::Running::start(&config, opened, &admission, early.metrics().clone()).await?;
     tokio::select! {
         () = running.ended() => {}

@@ -71,8 +71,9 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let Storage { backend, mut wal, recovered } = Storage::open(directory, database_options(), options)?;
     if recovered.last_group == 0 {
         begin_log(&mut wal, admission.origin, &admission.members)?;
-        directory.note_log_begun()?;
     }
+    // Also of a log that was begun by a start which could not note it.
+    directory.note_log_begun()?;
     let machine = Machine::open(&backend.live())?;
     let reader = wal.reader();
     let truncated = reader.first_index() - 1;

@@ -64,6 +64,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same call may be repeated after space was made.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Error::NoSpace { .. } => true,
+            Error::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Error::Open(error) => error.is_no_space(),
+            Error::Directory(error) => error.is_no_space(),
+            _ => false,
+        }
+    }
+
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { operation, path: path.to_owned(), source }
     }

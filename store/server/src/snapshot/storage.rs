@@ -31,12 +31,27 @@ pub enum StartError {
         "the log continues a snapshot at entry {index}, whose database cannot be used: {source}; rebuild this member from the others"
     )]
     SnapshotBad { index: Index, source: super::Error },
+    #[error("the snapshot at entry {index} cannot be installed yet: {source}")]
+    SnapshotWaits { index: Index, source: super::Error },
     #[error(
         "the database {} ends at entry {applied}, before the snapshot at {index} that it was made of; rebuild this member from the \
          others",
         .path.display()
     )]
     DatabaseOld { path: std::path::PathBuf, applied: Index, index: Index },
+}
+
+impl StartError {
+    /// Whether the disk is full, and opening may be tried anew when it has room.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            StartError::Directory(error) => error.is_no_space(),
+            StartError::Backend(error) => error.is_no_space(),
+            StartError::Wal(error) => error.opening_lacks_space(),
+            StartError::SnapshotWaits { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// Everything that a member has on disk, open.
@@ -87,7 +102,10 @@ fn complete(
     if !directory::is_database_name(name) || !path.is_dir() || !manifest_path(directory, name).exists() {
         return Err(StartError::SnapshotMissing { index: meta.index, path });
     }
-    let bad = |source| StartError::SnapshotBad { index: meta.index, source };
+    let bad = |source: super::Error| match source.is_no_space() {
+        true => StartError::SnapshotWaits { index: meta.index, source },
+        false => StartError::SnapshotBad { index: meta.index, source },
+    };
     verify(directory, name, meta).map_err(bad)?;
     drop(old);
     install(directory, name, meta, options).map_err(bad)

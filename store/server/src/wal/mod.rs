@@ -111,6 +111,11 @@ impl Error {
         matches!(self, Error::NoSpace { .. })
     }
 
+    /// Whether opening failed for a full disk, at whatever write, and may be tried anew. Not for a log that is open: there `Io` is final.
+    pub fn opening_lacks_space(&self) -> bool {
+        self.is_no_space() || matches!(self, Error::Io { source, .. } if segment::is_full(source))
+    }
+
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { operation, path: path.to_owned(), source }
     }

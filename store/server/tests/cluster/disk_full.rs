@@ -117,6 +117,48 @@ async fn an_alarm_for_a_full_disk_goes_although_the_member_was_killed_before_the
 }
 
 #[tokio::test]
+async fn a_member_that_is_started_while_its_disk_is_full_waits_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    let disk = SmallDisk::mount(&member.data_dir(), DISK_MEBIBYTES);
+    member.start();
+    member.put("first", "v").await;
+    let database = format!("database {}", member.data_dir().join("db").display());
+    let directory = format!("{}", member.data_dir().join("member.json.tmp").display());
+    // Without a page the directory's own file cannot be written; with one page RocksDB cannot write its manifest.
+    for (left, what) in [(0, &directory), (4 << 10, &database)] {
+        member.kill();
+        disk.fill(left);
+        let before = member.log().len();
+        member.start();
+        until_log(&member, before, "so this member cannot start").await;
+        let log = member.log();
+        let line = log[before..].lines().find(|line| line.contains("cannot start")).unwrap_or_default();
+        assert!(line.contains(what) && line.contains("free space or grow the volume"), "{line}");
+        assert!(!line.contains("rebuild"), "{line}");
+        disk.free();
+        until_log(&member, before, "the disk has room again; starting").await;
+        member.put("after", "v").await;
+        assert_eq!(count(&member, "first", false).await.unwrap(), 1);
+    }
+    // Told to end while it waits, it ends as told.
+    member.kill();
+    disk.fill(0);
+    let before = member.log().len();
+    member.start();
+    until_log(&member, before, "so this member cannot start").await;
+    assert_eq!(member.terminate(), Some(0), "{}", member.log());
+}
+
+async fn until_log(member: &Member, from: usize, wanted: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !member.log()[from..].contains(wanted) {
+        assert!(Instant::now() < deadline, "no {wanted:?} in\n{}", &member.log()[from..]);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[tokio::test]
 async fn a_leader_whose_disk_is_full_hands_over_and_catches_up_when_it_has_room() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = Member::static_cluster(folder.path(), 3);
