@@ -174,39 +174,62 @@ pub fn by_watcher(messages: &[DynamicMessage]) -> ByWatcher {
     watchers
 }
 
-/// Events of one of our messages from which on it ends at the next revision: `CHUNK_BYTES_MAX` of the store's watch sessions.
+/// Bytes of wanted events after which a message of ours ends at the next revision: `CHUNK_BYTES_MAX` of the store's watch sessions. The
+/// events of all watchers of a stream that are behind count together.
 const LONG_BYTES_MIN: usize = 1 << 20;
+
+/// The last message of a watcher: its place among the joined ones, and how many bytes of the whole stream came until it ended, and
+/// until the one before it did.
+struct Last {
+    at: usize,
+    end: usize,
+    end_before: usize,
+}
 
 /// Joins a message of ours that ended for its size with the one that goes on behind it, as etcd would have sent them.
 pub fn join_long(messages: Vec<DynamicMessage>, used: &mut Used) -> Vec<DynamicMessage> {
-    let events = |message: &DynamicMessage| match message.get_field_by_name("events").as_deref() {
+    let mut joined: Vec<DynamicMessage> = Vec::new();
+    let mut lasts: BTreeMap<i64, Last> = BTreeMap::new();
+    let mut sent = 0;
+    for message in messages {
+        let watcher = wire::number(&message, &["watch_id"]);
+        let last = lasts.get(&watcher);
+        let end = sent + message.encoded_len();
+        let long = last.filter(|last| sent - last.end_before >= LONG_BYTES_MIN && goes_on(&joined[last.at], &message));
+        let at = match long {
+            Some(last) => {
+                let all = [events(&joined[last.at]), events(&message)].concat();
+                joined[last.at].set_field_by_name("events", Value::List(all));
+                *used.entry(Rule::LongMessages).or_default() += 1;
+                last.at
+            }
+            None => {
+                joined.push(message);
+                joined.len() - 1
+            }
+        };
+        let end_before = last.map_or(0, |last| last.end);
+        lasts.insert(watcher, Last { at, end, end_before });
+        sent = end;
+    }
+    joined
+}
+
+fn events(message: &DynamicMessage) -> Vec<Value> {
+    match message.get_field_by_name("events").as_deref() {
         Some(Value::List(events)) => events.clone(),
         _ => Vec::new(),
-    };
+    }
+}
+
+/// Whether two messages with events differ in nothing but these.
+fn goes_on(before: &DynamicMessage, message: &DynamicMessage) -> bool {
     let without_events = |message: &DynamicMessage| {
         let mut rest = message.clone();
         rest.clear_field_by_name("events");
         rest
     };
-    let mut joined: Vec<(DynamicMessage, bool)> = Vec::new();
-    for message in messages {
-        let long = message.encoded_len() >= LONG_BYTES_MIN;
-        let before = joined.iter_mut().rev().find(|(before, _)| same_watcher(before, &message));
-        match before {
-            Some((before, open)) if *open && without_events(before) == without_events(&message) => {
-                let all = [events(before), events(&message)].concat();
-                before.set_field_by_name("events", Value::List(all));
-                *open = long;
-                *used.entry(Rule::LongMessages).or_default() += 1;
-            }
-            _ => joined.push((message, long)),
-        }
-    }
-    joined.into_iter().map(|(message, _)| message).collect()
-}
-
-fn same_watcher(a: &DynamicMessage, b: &DynamicMessage) -> bool {
-    wire::number(a, &["watch_id"]) == wire::number(b, &["watch_id"])
+    !events(before).is_empty() && !events(message).is_empty() && without_events(before) == without_events(message)
 }
 
 /// As [`by_watcher`], for watchers that were behind when something was written: where one message ends and the next one begins

@@ -130,7 +130,7 @@ impl Rule {
                 "the cluster has other members, and elections of its own",
             ),
             Rule::LongMessages => (
-                "Watch: where messages with events end, when one of Quorate's has 1 MiB of them or more",
+                "Watch: where messages with events end, when those of a stream are 1 MiB together or more",
                 "etcd sends a watcher from the past up to 1 000 revisions in one message, which a client need not take; Quorate ends it at the next revision",
             ),
         }

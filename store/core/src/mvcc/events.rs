@@ -52,10 +52,10 @@ pub struct Events {
 /// # Errors
 /// The store's own.
 pub fn events(view: &dyn View, from: Revision, to_main: i64, limits: EventLimits) -> Result<Events, Error> {
-    events_where(view, from, to_main, limits, &mut |_| true)
+    events_where(view, from, to_main, limits, &mut |_, _, _| true)
 }
 
-/// As [`events`], only of keys that are `wanted`; values of the others are not read.
+/// As [`events`], only those that are `wanted`, by main revision, key and kind; values of the others are not read.
 ///
 /// # Errors
 /// The store's own.
@@ -64,7 +64,7 @@ pub fn events_where(
     from: Revision,
     to_main: i64,
     limits: EventLimits,
-    wanted: &mut dyn FnMut(&[u8]) -> bool,
+    wanted: &mut dyn FnMut(i64, &[u8], EventKind) -> bool,
 ) -> Result<Events, Error> {
     let next_main = to_main.saturating_add(1);
     let mut read = Events { events: Vec::new(), next_main };
@@ -83,7 +83,8 @@ pub fn events_where(
             break;
         }
         let log = LogRow::decode(row.key, row.value)?;
-        if wanted(log.key) {
+        let kind = if log.kind == LogKind::Delete { EventKind::Delete } else { EventKind::Put };
+        if wanted(revision.main, log.key, kind) {
             let event = event(view, revision, &log)?;
             bytes += event.key.len() + event.kv.value.len();
             read.events.push(event);

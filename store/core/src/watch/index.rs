@@ -73,6 +73,13 @@ impl<Id: Copy + Ord> Holders<Id> {
             Holders::Many(set) => set.iter().copied().for_each(visit),
         }
     }
+
+    fn any(&self, is: &mut impl FnMut(Id) -> bool) -> bool {
+        match self {
+            Holders::One(id) => is(*id),
+            Holders::Many(set) => set.iter().copied().any(is),
+        }
+    }
 }
 
 impl<Id: Copy + Ord> IntervalIndex<Id> {
@@ -139,9 +146,14 @@ impl<Id: Copy + Ord> IntervalIndex<Id> {
         let _ = self.search(self.root, key, &mut each);
     }
 
-    /// Whether any range holds `key`.
-    pub fn matches(&self, key: &[u8]) -> bool {
-        self.singles.contains_key(key) || self.search(self.root, key, &mut |_| ControlFlow::Break(())).is_break()
+    /// Whether an id that `is` so has a range that holds `key`.
+    pub fn any(&self, key: &[u8], mut is: impl FnMut(Id) -> bool) -> bool {
+        let mut each = |holders: &Holders<Id>| match holders.any(&mut is) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let single = self.singles.get(key).map_or(ControlFlow::Continue(()), &mut each);
+        single.is_break() || self.search(self.root, key, &mut each).is_break()
     }
 
     fn search(&self, at: u32, key: &[u8], each: &mut impl FnMut(&Holders<Id>) -> ControlFlow<()>) -> ControlFlow<()> {
@@ -364,7 +376,7 @@ mod tests {
                         let mut expected: Vec<u8> =
                             list.iter().filter(|(range, _)| range.contains(key.as_bytes())).map(|(_, id)| *id).collect();
                         expected.sort_unstable();
-                        prop_assert_eq!(index.matches(key.as_bytes()), !expected.is_empty());
+                        prop_assert_eq!(index.any(key.as_bytes(), |_| true), !expected.is_empty());
                         prop_assert_eq!(found, expected);
                     }
                 }

@@ -180,8 +180,8 @@ impl Stream {
         Removed { watch_id: watcher.id, range: watcher.range, unwatched }
     }
 
-    /// Whether a lagging watcher looks at `key`, so that an event of the log is worth reading.
-    pub fn lagging_wants(&self, key: &[u8]) -> bool {
-        self.lagging.matches(key)
+    /// Whether an event goes to a lagging watcher, so that it is worth reading.
+    pub fn lagging_wants(&self, revision: i64, key: &[u8], delete: bool) -> bool {
+        self.lagging.any(key, |slot| self.watchers.get(slot).wants(revision, delete))
     }
 }

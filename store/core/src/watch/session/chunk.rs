@@ -8,16 +8,16 @@ use prost::Message as _;
 use quorate_api::etcdserverpb as pb;
 
 use super::Port;
-use crate::mvcc::{self, EventLimits, Revision};
+use crate::mvcc::{self, EventKind, EventLimits, Revision};
 use crate::watch::event::{Block, Encoded};
 use crate::watch::feed::encode;
 use crate::watch::message::{Message, Picked, fragments};
 use crate::watch::stream::{Delivery, MESSAGE_REVISIONS_MAX, Removed, Stream};
 
-/// Revisions taken out of the ring at once. A stream's requests are handled between two chunks.
+/// Revisions taken out of the ring at once for live watchers. A stream's requests are handled between two chunks.
 const RING_REVISIONS_MAX: usize = 256;
 
-/// Event bytes after which a chunk ends: what one message may grow to when a client is behind.
+/// Bytes of wanted events after which a chunk ends: what one message may grow to when a client is behind.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// Revisions of the log looked through at once, wanted or not: some ten milliseconds.
@@ -54,12 +54,26 @@ pub(super) fn lagging<P: Port>(port: &P, stream: &mut Stream) -> Result<Option<V
     let Some(from) = stream.lagging() else { return Ok(Some(Vec::new())) };
     let (blocks, head) = port.ring(|ring| {
         let head = ring.head();
-        (ring.range(from, head, RING_REVISIONS_MAX, CHUNK_BYTES_MAX), head)
+        (ring.range(from, head, MESSAGE_REVISIONS_MAX, usize::MAX), head)
     });
-    let Some(blocks) = blocks else { return Ok(None) };
+    let Some(mut blocks) = blocks else { return Ok(None) };
+    blocks.truncate(one_chunk(stream, &blocks));
     let through = blocks.last().map_or(head, |block| block.revision);
     let deliveries = stream.deliver_lagging(&blocks, through, head).deliveries;
     messages(port, stream, &blocks, deliveries).map(Some)
+}
+
+/// How many of the blocks make one chunk for the lagging watchers. What nobody wants counts for nothing, so that what others write
+/// does not tear a watcher's messages apart.
+fn one_chunk(stream: &Stream, blocks: &[Arc<Block>]) -> usize {
+    let mut bytes = 0;
+    let fits = blocks.iter().take_while(|block| {
+        let fits = bytes < CHUNK_BYTES_MAX;
+        let wanted = block.events.iter().filter(|e| stream.lagging_wants(block.revision, e.key(), e.is_delete()));
+        bytes += wanted.map(|event| event.body().len()).sum::<usize>();
+        fits
+    });
+    fits.count()
 }
 
 /// Reads the next chunk of the log for the lagging watchers.
@@ -72,7 +86,8 @@ pub(super) fn catch_up<P: Port>(port: &P, stream: &mut Stream) -> Result<CaughtU
     let Some(from) = stream.lagging().filter(|from| *from <= published) else { return Ok(caught_up) };
     let to = published.min(from + LOG_REVISIONS_MAX - 1);
     let limits = EventLimits { events_max: MESSAGE_REVISIONS_MAX, bytes_max: CHUNK_BYTES_MAX };
-    let mut wanted = |key: &[u8]| stream.lagging_wants(key);
+    let mut wanted =
+        |revision: i64, key: &[u8], kind: EventKind| stream.lagging_wants(revision, key, kind == EventKind::Delete);
     let read = mvcc::events_where(&view, Revision::new(from, 0), to, limits, &mut wanted)?;
     let block = |(revision, events): (i64, Vec<Encoded>)| Arc::new(Block { revision, events: events.into() });
     let blocks: Vec<Arc<Block>> = encode(read.events).into_iter().map(block).collect();

@@ -171,7 +171,12 @@ impl World {
         let through = blocks.last().map_or(head, |block| block.revision);
         let wanted: Vec<Arc<Block>> = blocks
             .into_iter()
-            .filter(|block| block.events.iter().any(|event| self.stream.lagging_wants(event.key())))
+            .filter(|block| {
+                block
+                    .events
+                    .iter()
+                    .any(|event| self.stream.lagging_wants(block.revision, event.key(), event.is_delete()))
+            })
             .collect();
         let progressed = self.stream.deliver_lagging(&wanted, through, head);
         assert_eq!(progressed.through, through);
