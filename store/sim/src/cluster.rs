@@ -25,6 +25,8 @@ use crate::world::World;
 pub(crate) const TICK_MICROS: u64 = 100_000;
 /// Without faults: this long to elect, install and catch up; operations may still time out.
 pub(crate) const SETTLE_MICROS: u64 = 8_000_000;
+/// Of that, how long the members have to rebuild those that apply nothing, before somebody repairs these.
+const REBUILD_MICROS: u64 = 3_000_000;
 /// Then this long in which every operation must be answered.
 pub(crate) const CALM_MICROS: u64 = 6_000_000;
 /// Then nobody asks any more, and all members must come to the same state.
@@ -111,6 +113,7 @@ pub(crate) enum What {
     },
     Administer,
     Calm,
+    Repair,
     /// Long enough after the faults: nobody campaigns any more.
     Settled,
 }
@@ -254,6 +257,7 @@ impl Cluster {
         }
         self.at(500_000, What::Administer);
         self.at(calm, What::Calm);
+        self.at(calm + REBUILD_MICROS, What::Repair);
         self.at(calm + SETTLE_MICROS, What::Settled);
         for client in 0..self.options.clients + KEEPERS {
             self.at(300_000, What::Client { client });
@@ -282,7 +286,7 @@ impl Cluster {
     }
 
     /// Takes a machine out, so that it and the rest of the cluster can change each other.
-    fn with(&mut self, id: MemberId, what: impl FnOnce(&mut Cluster, &mut Host)) {
+    pub(crate) fn with(&mut self, id: MemberId, what: impl FnOnce(&mut Cluster, &mut Host)) {
         if let Some(mut host) = self.hosts.remove(&id) {
             // Others look the receiver's or sender's boot up meanwhile; a machine does not send to itself.
             what(self, &mut host);
@@ -365,6 +369,7 @@ impl Cluster {
             What::Heal { number } => self.heal(number),
             What::Administer => self.administer(),
             What::Calm => self.calm(),
+            What::Repair => self.repair_halted(),
             What::Settled => self.settled_term = self.leader_term(),
         }
     }

@@ -253,12 +253,6 @@ impl Cluster {
             (host.sync_fails, host.cut_in_sync) = (false, false);
             host.log.lock().repair();
             host.repair_rows();
-            if host.process.as_ref().is_some_and(|process| process.halted) {
-                // Whoever is not rebuilt by now is started anew on what was repaired.
-                host.process = None;
-                host.log.lock().crash(false);
-                host.broken = Some("it was not rebuilt".to_owned());
-            }
             if host.broken.take().is_some() && !host.removed {
                 self.world.counts.add("damaged disks repaired");
             }
@@ -272,6 +266,19 @@ impl Cluster {
         }
         for id in self.ids() {
             self.at(self.now, What::DiskBack { id });
+        }
+    }
+
+    /// Who applies nothing and was not rebuilt by now is repaired by hand: of two voters one may have committed that the other leaves,
+    /// and raft lets nobody campaign before such a change is applied.
+    pub(crate) fn repair_halted(&mut self) {
+        for id in self.ids() {
+            self.with(id, |cluster, host| {
+                if host.process.as_ref().is_some_and(|process| process.halted) && !host.removed {
+                    cluster.world.counts.add("damaged disks repaired");
+                    cluster.crash(host, false);
+                }
+            });
         }
     }
 }

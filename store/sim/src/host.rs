@@ -112,8 +112,6 @@ pub struct Process {
     pub answered: i64,
     /// It met damage and applies nothing before it is rebuilt.
     pub halted: bool,
-    /// Ticks at which it led all the same.
-    pub halted_lead: u32,
 }
 
 /// What opening found.
@@ -277,7 +275,6 @@ impl Host {
             lessor,
             answered: 0,
             halted: false,
-            halted_lead: 0,
         }));
         Ok(Found { torn: opened.torn, completed })
     }

@@ -11,9 +11,6 @@ use crate::disk::Loss;
 use crate::host::Host;
 use crate::options::Bug;
 
-/// So long a member that applies nothing may lead before it is given up: half the time by which a lease may be late.
-const HALTED_LEAD_TICKS_MAX: u32 = 7;
-
 impl Cluster {
     pub(crate) fn start(&mut self, host: &mut Host) {
         if host.process.is_some() || host.removed || host.broken.is_some() {
@@ -45,18 +42,11 @@ impl Cluster {
         self.at(at, What::Tick { id: host.id, boot: host.boot });
     }
 
-    /// At every tick of a halted member: its leader is asked for a snapshot. Nothing is swept or flushed meanwhile. One that goes on
-    /// leading, because nobody else can, is given up.
+    /// At every tick of a halted member: its leader is asked for a snapshot. Nothing is swept or flushed meanwhile.
     pub(crate) fn ask_to_be_rebuilt(&mut self, host: &mut Host) {
         let Some(process) = &mut host.process else { return };
         if process.node.status().role != Role::Leader {
-            process.halted_lead = 0;
             process.events.push(Event::RequestSnapshot);
-            return;
-        }
-        process.halted_lead += 1;
-        if process.halted_lead > HALTED_LEAD_TICKS_MAX {
-            self.fail(host, DAMAGE);
         }
     }
 

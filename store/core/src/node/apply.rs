@@ -151,6 +151,7 @@ impl Node {
     /// The others go on: this member keeps the log and votes, and leads only if nobody else can.
     pub(super) fn cannot_apply(&mut self, entries: Vec<Entry>) {
         self.apply.halt(entries);
+        self.replica.set_halted(true);
         self.leave_lead_without_disk();
     }
 

@@ -3,6 +3,7 @@
 //! comes again.
 
 use super::Node;
+use crate::log::MemberId;
 use crate::replica::{Message, Role};
 
 /// Syncs that may be owed to a full disk before appends are dropped; far below what the shell's queue to the log holds.
@@ -15,12 +16,14 @@ const STALL_ELECTION_TIMEOUTS: u64 = 1;
 /// A leader whose disk stays full or stalled tries to hand over again after so many election timeouts: the others may have had no room
 /// themselves, and leadership must not run in circles.
 const AGAIN_ELECTION_TIMEOUTS: u64 = 10;
+/// As long for one that applies nothing, and so lets no lease expire: raft gives a try up after one.
+const AGAIN_HALTED_ELECTION_TIMEOUTS: u64 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Space {
     full: bool,
-    /// Tick of the last try to hand leadership over.
-    handed_over: Option<u64>,
+    /// The last try to hand leadership over: its tick, and to whom.
+    handed_over: Option<(u64, MemberId)>,
 }
 
 impl Node {
@@ -39,12 +42,13 @@ impl Node {
         if has_disk || self.replica.role() != Role::Leader || self.replica.transferring_to().is_some() {
             return;
         }
-        let pause = AGAIN_ELECTION_TIMEOUTS * self.replica.election_ticks() as u64;
-        if self.space.handed_over.is_some_and(|tick| self.ticks < tick + pause) {
+        let timeouts = if self.apply.is_halted() { AGAIN_HALTED_ELECTION_TIMEOUTS } else { AGAIN_ELECTION_TIMEOUTS };
+        let pause = timeouts * self.replica.election_ticks() as u64;
+        if self.space.handed_over.is_some_and(|(tick, _)| self.ticks < tick + pause) {
             return;
         }
-        if let Some(to) = self.replica.successor() {
-            self.space.handed_over = Some(self.ticks);
+        if let Some(to) = self.replica.successor(self.space.handed_over.map(|(_, tried)| tried)) {
+            self.space.handed_over = Some((self.ticks, to));
             self.replica.transfer_leader(to);
         }
     }

@@ -129,6 +129,8 @@ pub struct Replica {
     timing: Timing,
     /// Commit index at start: until it is applied, ticks do not run, because raft's configuration is the one at `applied`.
     replay_until: Index,
+    /// What is committed is not applied any more: the state is damaged.
+    halted: bool,
     /// Changes up to here are told to those that leave by them (`departure`).
     told: Index,
     heard_commit: Index,
@@ -164,8 +166,15 @@ impl Replica {
         let store = LogStore::new(hard_state, conf_state, truncated, last_index, memory_bytes_max, applied, reader);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, store, &logger).expect("the configuration above is valid");
-        let mut replica =
-            Replica { node, rng: seed | 1, timing, replay_until: hard_state.commit, told: 0, heard_commit: 0 };
+        let mut replica = Replica {
+            node,
+            rng: seed | 1,
+            timing,
+            replay_until: hard_state.commit,
+            halted: false,
+            told: 0,
+            heard_commit: 0,
+        };
         replica.draw_election_timeout();
         // Like etcd, a starting member waits for one more tick than the drawn surplus instead of a whole timeout: a live leader
         // is heard of within one heartbeat.
@@ -250,20 +259,19 @@ impl Replica {
         others.map(|(_, progress)| progress.matched.max(progress.pending_snapshot) + 1).min().unwrap_or(after)
     }
 
-    /// Who should lead instead of this leader: the most caught-up other voter that was heard of lately and stays a voter.
-    pub fn successor(&self) -> Option<MemberId> {
+    /// Who should lead instead of this leader: the most caught-up other voter that was heard of lately and stays a voter; `tried`, who
+    /// gave the lead back or did not take it, only when there is no other.
+    pub fn successor(&self, tried: Option<MemberId>) -> Option<MemberId> {
         let voters = self.node.raft.prs().conf().to_conf_state().voters;
         let others = self.progress().into_iter().filter(|progress| progress.id != self.id());
         let able = others.filter(|progress| progress.recently_active && voters.contains(&progress.id));
-        able.max_by_key(|progress| progress.match_index).map(|progress| progress.id)
+        able.max_by_key(|progress| (Some(progress.id) != tried, progress.match_index)).map(|progress| progress.id)
     }
 
     /// Advances raft's clock by one heartbeat interval.
     pub fn tick(&mut self) {
         if self.role() != Role::Leader {
-            // Replaying: the configuration in force is not known before the committed tail is applied.
-            let applied = self.node.raft.raft_log.applied;
-            if applied < self.replay_until || self.commit() - applied > CAMPAIGN_GAP_ENTRIES_MAX {
+            if !self.may_campaign() {
                 // It must not campaign, but its word for a leader that is gone runs out: others may need its vote.
                 let elapsed = &mut self.node.raft.election_elapsed;
                 *elapsed = (*elapsed + clock::units_per_tick(self.timing.election_ticks)).min(clock::TIMEOUT_UNITS);
@@ -283,6 +291,19 @@ impl Replica {
         self.node.tick();
         self.set_windows();
         self.overwrite_election_timeout();
+    }
+
+    /// Replaying, a member does not know the configuration in force before the committed tail is applied. One that will never apply it
+    /// campaigns nevertheless: it may hold the only copy of what a majority has, beside the dead. Raft lets it only when there is no
+    /// membership change among what is committed and not applied; and that is bounded for it (`node/space.rs`).
+    fn may_campaign(&self) -> bool {
+        let applied = self.node.raft.raft_log.applied;
+        self.halted || (applied >= self.replay_until && self.commit() - applied <= CAMPAIGN_GAP_ENTRIES_MAX)
+    }
+
+    /// From now on nothing is applied, or everything again.
+    pub fn set_halted(&mut self, halted: bool) {
+        self.halted = halted;
     }
 
     /// Steps a message of a peer. Messages that raft has no use for (unknown peer, old term) are dropped by it.

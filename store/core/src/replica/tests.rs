@@ -275,3 +275,17 @@ fn a_follower_is_sent_a_snapshot_when_the_log_cannot_be_read() {
     assert!(sent_to_third(&mut replica).is_empty());
     assert!(replica.snapshot_wanted());
 }
+
+#[test]
+fn who_was_tried_before_succeeds_only_when_there_is_no_other() {
+    let mut replica = lead(start_in(1, &[1, 2, 3], MEMORY_BYTES_MAX));
+    assert_eq!(replica.successor(None), Some(2), "nothing was heard of the third");
+    assert_eq!(replica.successor(Some(2)), Some(2));
+    // It is alive, and not as far.
+    let mut answer = message(MessageType::MsgHeartbeatResponse, 3, 2);
+    answer.to = 1;
+    step(&mut replica, answer);
+    assert_eq!(replica.successor(None), Some(2));
+    assert_eq!(replica.successor(Some(2)), Some(3));
+    assert_eq!(replica.successor(Some(3)), Some(2));
+}

@@ -1,5 +1,6 @@
 //! A member that cannot apply what is committed.
 
+use super::hand::Hand;
 use super::*;
 
 fn normal(index: Index) -> Entry {
@@ -61,4 +62,49 @@ fn a_part_of_what_was_handed_over_is_not_taken_back() {
     let (mut node, mut entries) = replaying();
     entries.pop();
     node.turn([Event::CannotApply { entries }]);
+}
+
+#[test]
+fn a_damaged_member_whose_log_the_others_need_leads_until_another_has_it() {
+    let mut hand = Hand::found(&[1, 2, 3], 3);
+    hand.elect(1);
+    hand.pass(1);
+    hand.cluster.flush(2);
+    // Members 1 and 2 commit what 3 does not hear of.
+    hand.cut.extend([(1, 3), (2, 3)]);
+    hand.assert_works(1);
+    hand.pass(1);
+    let commit = hand.status(2).commit;
+    assert!(hand.status(3).commit < commit);
+    // Then 1 is gone, and 2, whose log says what is committed, meets damage when it replays.
+    hand.stop(1);
+    hand.cluster.hosts.get_mut(&2).unwrap().disk.hard_state.commit = commit;
+    hand.damaged.insert(2);
+    hand.restart(2);
+    hand.cut.clear();
+    hand.pass_of(&[2, 3], 6 * ELECTION_TICKS);
+    assert_eq!(hand.status(3).leader, 3, "{:?}", hand.status(2));
+    assert!(hand.status(3).applied >= commit && hand.status(2).applied < commit);
+    hand.assert_works(3);
+}
+
+#[test]
+fn a_damaged_member_does_not_lead_past_a_membership_change_that_it_cannot_apply() {
+    let mut hand = Hand::found(&[1, 2, 3], 4);
+    hand.elect(1);
+    hand.pass(1);
+    hand.cluster.flush(2);
+    hand.cut.extend([(1, 3), (2, 3)]);
+    hand.change(1, Change::AddLearner(member(4)));
+    hand.settle();
+    hand.pass(1);
+    hand.stop(1);
+    hand.cluster.hosts.get_mut(&2).unwrap().disk.hard_state.commit = hand.status(2).commit;
+    hand.damaged.insert(2);
+    hand.restart(2);
+    hand.cut.clear();
+    let term = hand.status(2).term;
+    hand.pass_of(&[2, 3], 6 * ELECTION_TICKS);
+    // Its configuration is that from before the change, so nobody may rely on its majority.
+    assert_eq!((hand.status(2).role, hand.status(2).term), (Role::Follower, term));
 }

@@ -10,6 +10,8 @@ pub(super) struct Hand {
     pub cut: BTreeSet<(MemberId, MemberId)>,
     /// Nothing that these hand to their logs becomes durable.
     pub stalled: BTreeSet<MemberId>,
+    /// Whatever these are handed to apply meets damage.
+    pub damaged: BTreeSet<MemberId>,
     counter: u64,
 }
 
@@ -18,7 +20,8 @@ const ROUNDS_MAX: usize = 2_000;
 
 impl Hand {
     pub fn found(founders: &[MemberId], last: MemberId) -> Hand {
-        Hand { cluster: Cluster::with(1, founders, last), cut: BTreeSet::new(), stalled: BTreeSet::new(), counter: 0 }
+        let (cut, stalled, damaged) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Hand { cluster: Cluster::with(1, founders, last), cut, stalled, damaged, counter: 0 }
     }
 
     pub fn host(&self, id: MemberId) -> &Host {
@@ -41,6 +44,9 @@ impl Hand {
                 let host = self.cluster.hosts.get_mut(&id).unwrap();
                 host.effects.retain(|effect| !matches!(effect, Effect::Persist { .. }));
             }
+            if self.damaged.contains(&id) {
+                self.meet_damage(id);
+            }
             if self.host(id).node.is_none() || self.host(id).effects.is_empty() && self.host(id).events.is_empty() {
                 return;
             }
@@ -50,6 +56,17 @@ impl Hand {
             }
         }
         panic!("member {id} does not come to rest");
+    }
+
+    fn meet_damage(&mut self, id: MemberId) {
+        let host = self.cluster.hosts.get_mut(&id).unwrap();
+        for effect in std::mem::take(&mut host.effects) {
+            match effect {
+                Effect::Apply(entries) => host.events.push(Event::CannotApply { entries }),
+                Effect::ApplyChange { entry, .. } => host.events.push(Event::CannotApply { entries: vec![entry] }),
+                other => host.effects.push_back(other),
+            }
+        }
     }
 
     /// Delivers everything that is on the way now, but what is cut; answers to it stay on the way.
