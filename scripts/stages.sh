@@ -27,9 +27,9 @@ budget() {
     generated) echo 90 400 900 ;;
     unit) echo 300 700 2400 ;;
     integration) echo 420 500 2400 ;;
-    differential) echo 150 210 900 ;;
+    differential) echo 180 240 900 ;;
     e2e) echo 960 1200 3000 ;;
-    chaos) echo 210 260 600 ;;
+    chaos) echo 300 350 900 ;;
     long) echo 300 1800 3600 ;;
   esac
 }

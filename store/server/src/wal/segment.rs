@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use quorate_core::wal_format::{self as format, SegmentName, SegmentStart, Tail};
 
 use super::spares::Spare;
@@ -93,6 +93,9 @@ pub(super) fn extend(file: &File, from: u64, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
+/// What was filled does not stay in the page cache: it would stand there in folios of a whole piece, each of which every small write
+/// into it makes dirty as a whole (measured on ext4, 4 KiB and a sync: 67 µs and 26 µs of CPU, without them 54 and 18; and 1 MiB of
+/// each such write counted as written, by what limits a process or tells of it).
 fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; FILL_BYTES];
     let mut offset = from;
@@ -100,9 +103,17 @@ fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
         let length = FILL_BYTES.min(usize::try_from(to - offset).unwrap_or(FILL_BYTES));
         file.write_all_at(&zeros[..length], offset)?;
         file.sync_data()?;
+        forget(file, offset, length);
         offset += length as u64;
     }
     Ok(())
+}
+
+/// Asks the kernel to drop clean pages from its cache. A hint: without it everything is right, and slower.
+fn forget(file: &File, offset: u64, length: usize) {
+    if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
+        let _ = posix_fadvise(file, offset, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
 }
 
 /// Whether an error says that the disk, or the user's share of it, is full.
