@@ -249,7 +249,7 @@ pub const GROUPS: &[Group] = &[
                 "catch-up-bytes-per-second",
                 Uint(u64::MAX),
                 "33554432",
-                "How fast a follower that is behind is sent a snapshot or what it missed of the log, so that clients do not notice; from the log at least twice as fast as it grows. 0 is as fast as it goes.",
+                "How fast a follower that is behind is sent a snapshot or what it missed of the log, so that clients do not notice; from the log at least twice as fast as it grows, a snapshot so fast that the log behind it is still kept when it arrives. 0 is as fast as it goes.",
             ),
         ],
     },

@@ -27,7 +27,7 @@ use crate::lessor::Lessor;
 use crate::listen::{Listener, Server, Service, Settings};
 use crate::memory::Budget;
 use crate::metrics::Metrics;
-use crate::peer::{self, Call, IncomingCall, Local, Peers, Reply, Snapshots};
+use crate::peer::{self, Call, IncomingCall, Local, Peers, Reply, Schedule, Snapshots};
 use crate::rpc::{self, AdminService, Router};
 use crate::store::{Inner, Limits, Status, Store};
 use crate::tls::Plane;
@@ -287,6 +287,11 @@ fn build(
     let unreclaimed = load_unreclaimed(&backend)?;
     let log_reads =
         LogReads::spawn(wal.reader(), inbox.clone(), config.catch_up_bytes_per_second).map_err(Error::Thread)?;
+    let schedule = Schedule {
+        bytes_per_second: config.catch_up_bytes_per_second,
+        log: wal.reader(),
+        keep_wanted_bytes: wal.keep_wanted_bytes(),
+    };
     let log = LogRole::spawn(wal, inbox.clone(), metrics.clone()).map_err(Error::Thread)?;
     let flusher = Flusher::spawn(inbox.clone()).map_err(Error::Thread)?;
     let inner = Arc::new(Inner {
@@ -314,8 +319,7 @@ fn build(
         runtime: Handle::current(),
         identity,
     });
-    let snapshots =
-        Snapshots::new(directory.clone(), peers, inbox, Handle::current(), config.catch_up_bytes_per_second);
+    let snapshots = Snapshots::new(directory.clone(), peers, inbox, Handle::current(), schedule);
     let driver = Driver {
         inner: inner.clone(),
         node,

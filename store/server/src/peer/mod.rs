@@ -10,6 +10,7 @@ mod incoming;
 mod lifeline;
 mod outgoing;
 mod queue;
+mod schedule;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ mod tests;
 pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
 pub use incoming::{IncomingCall, IncomingSnapshot, serve};
-pub use snapshots::{Snapshots, due};
+pub use schedule::{Schedule, due};
+pub use snapshots::Snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

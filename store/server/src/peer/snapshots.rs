@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::handshake::Channel;
+use super::schedule::{self, Schedule, Transfer};
 use super::{IncomingSnapshot, Peers, Stream, connect};
 use crate::backend::Backend;
 use crate::directory::Directory;
@@ -64,7 +65,7 @@ struct Shared {
     peers: Peers,
     inbox: Arc<Inbox>,
     runtime: Handle,
-    bytes_per_second: Option<u64>,
+    schedule: Schedule,
     state: Mutex<State>,
 }
 
@@ -76,15 +77,15 @@ struct State {
 }
 
 impl Snapshots {
-    /// Sends at most so many bytes a second to one follower; `None` = as many as it takes.
+    /// Each follower is sent to by this schedule.
     pub fn new(
         directory: Directory,
         peers: Peers,
         inbox: Arc<Inbox>,
         runtime: Handle,
-        bytes_per_second: Option<u64>,
+        schedule: Schedule,
     ) -> Snapshots {
-        Snapshots(Arc::new(Shared { directory, peers, inbox, runtime, bytes_per_second, state: Mutex::default() }))
+        Snapshots(Arc::new(Shared { directory, peers, inbox, runtime, schedule, state: Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,14 +146,20 @@ impl Snapshots {
         write_part(&mut stream, &built.manifest().encode()).await?;
         let file = stream.read_u32().await?;
         let offset = stream.read_u64().await?;
-        let (mut bytes, began) = (0, Instant::now());
+        let (index, total) = (built.manifest().meta.index, built.manifest().bytes());
+        let mut bytes = 0;
+        let mut began = Instant::now();
         for chunk in built.chunks(Progress { file, offset }) {
             let chunk = chunk?;
-            bytes += chunk.data.len() as u64;
+            let length = chunk.data.len() as u64;
+            bytes += length;
             write_part(&mut stream, &chunk.encode()).await?;
-            if let Some(rate) = self.0.bytes_per_second {
-                tokio::time::sleep(due(bytes, rate).saturating_sub(began.elapsed())).await;
+            let sent = schedule::Chunk { bytes: length, took: began.elapsed() };
+            let pause = self.0.schedule.pause(index, Transfer { sent: bytes, total }, sent);
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
+            began = Instant::now();
         }
         write_part(&mut stream, &[]).await?;
         stream.flush().await?;
@@ -254,12 +261,6 @@ impl Snapshots {
         let at = state.received.iter().rposition(same)?;
         state.received.remove(at)
     }
-}
-
-/// When so many bytes are to be through at so many a second.
-pub fn due(bytes: u64, per_second: u64) -> Duration {
-    let micros = u128::from(bytes) * 1_000_000 / u128::from(per_second);
-    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 async fn write_part(stream: &mut Stream, part: &[u8]) -> Result<(), Error> {

@@ -292,6 +292,11 @@ impl Wal {
         self.sync_directory()
     }
 
+    /// How much of what followers that answer still want is kept, in bytes.
+    pub fn keep_wanted_bytes(&self) -> u64 {
+        self.options.keep_wanted_bytes
+    }
+
     /// Whether segments can still be preallocated; asks for them again after a lack of space. Call it each second while short.
     ///
     /// # Errors

@@ -109,6 +109,16 @@ impl WalReader {
         self.shared.read().index.term(index)
     }
 
+    /// Bytes on disk of what comes behind an entry; of the whole log when the entry was cut.
+    pub fn bytes_above(&self, index: Index) -> u64 {
+        let contents = self.shared.read();
+        let first = (index + 1).max(contents.index.first());
+        let ends = contents.index.location(first).zip(contents.index.location(contents.index.last()));
+        let Some((first, last)) = ends else { return 0 };
+        let between = contents.segments.iter().filter(|segment| (first.seq..last.seq).contains(&segment.name.seq));
+        between.map(|segment| segment.bytes).sum::<u64>() + last.offset + u64::from(last.bytes) - first.offset
+    }
+
     /// The entries `low..high`, as many from the front as fit in `max_bytes` on disk, but one at least.
     ///
     /// # Errors

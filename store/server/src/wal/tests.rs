@@ -129,6 +129,24 @@ fn what_is_kept_for_followers_is_bounded_in_bytes_and_goes_first_when_space_is_s
 }
 
 #[test]
+fn the_bytes_behind_an_entry_are_those_of_its_followers_over_all_segments() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = Wal::open(directory.path(), SMALL, 0).unwrap();
+    assert_eq!(wal.reader().bytes_above(0), 0);
+    while wal.tail.seq < 5 {
+        fill(&mut wal, 100);
+    }
+    let (reader, written) = (wal.reader(), 4 * SMALL.segment_bytes + wal.tail.offset);
+    let last = reader.last_index();
+    assert_eq!(reader.bytes_above(last), 0);
+    assert!((1..=last).all(|index| reader.bytes_above(index) < reader.bytes_above(index - 1)));
+    let whole = reader.bytes_above(0);
+    assert!(whole < written && whole > written / 2, "{whole} of {written}");
+    wal.cut(last, last).unwrap();
+    assert_eq!(reader.bytes_above(0), reader.bytes_above(reader.first_index() - 1));
+}
+
+#[test]
 fn what_is_kept_by_default_is_known_before_the_directory_is_made() {
     let directory = TempDir::new().unwrap();
     let kept = keep_wanted_bytes(directory.path());
