@@ -145,6 +145,11 @@ impl Values {
         self.set.get(name).map_or_else(|| default(flag(name)), |set| set.value.clone())
     }
 
+    /// Whether the flag has another value than its default.
+    pub fn is_given(&self, name: &'static str) -> bool {
+        self.get(name) != default(flag(name))
+    }
+
     pub fn bool(&self, name: &'static str) -> bool {
         let Value::Bool(value) = self.get(name) else { unreachable!("{name} is a Bool in the table") };
         value

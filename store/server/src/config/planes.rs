@@ -50,6 +50,20 @@ fn pair(values: &Values, cert: &'static str, key: &'static str) -> Result<Option
     }
 }
 
+/// Which certificates of clients are taken; nothing without a CA that signs them.
+const CLIENT_CERTIFICATE_RULES: [&str; 2] = ["client-crl-file", "client-cert-allowed-hostname"];
+/// Which certificates of peers are taken, and what is presented to them.
+const PEER_CERTIFICATE_RULES: [&str; 4] =
+    ["peer-crl-file", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-client-cert-file"];
+
+/// Refuses flags that would do nothing without `missing`: who asks for certificates must not be served without.
+fn refuse_without(values: &Values, missing: &'static str, names: &[&'static str]) -> Result<(), Error> {
+    match names.iter().find(|name| values.is_given(name)) {
+        Some(name) => Err(Error::Requires { name, missing }),
+        None => Ok(()),
+    }
+}
+
 pub fn client_tls(
     values: &Values,
     protocol: &tls::Protocol,
@@ -67,9 +81,15 @@ pub fn client_tls(
             Some(url) => {
                 Err(Error::TlsFilesMissing { plane: "client", url: url.clone(), cert: "cert-file", key: "key-file" })
             }
-            None => Ok(None),
+            None => {
+                refuse_without(values, "cert-file", &["client-cert-auth", "trusted-ca-file"])?;
+                refuse_without(values, "cert-file", &CLIENT_CERTIFICATE_RULES).map(|()| None)
+            }
         };
     };
+    if trusted_ca.is_none() {
+        refuse_without(values, "trusted-ca-file", &CLIENT_CERTIFICATE_RULES)?;
+    }
     warn_unused("client", &urls[0], warnings);
     Ok(Some(tls::Files {
         client: server.clone(),
@@ -114,7 +134,10 @@ pub fn peer_tls(
                 cert: "peer-cert-file",
                 key: "peer-key-file",
             }),
-            None => Ok(None),
+            None => {
+                refuse_without(values, "peer-cert-file", &["peer-client-cert-auth", "peer-trusted-ca-file"])?;
+                refuse_without(values, "peer-cert-file", &PEER_CERTIFICATE_RULES).map(|()| None)
+            }
         };
     };
     warn_unused("peer", &urls, warnings);

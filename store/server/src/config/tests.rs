@@ -184,6 +184,31 @@ fn wrong_command_lines_are_refused_with_etcds_texts_and_codes() {
             "--client-cert-auth is given but --trusted-ca-file is not: set it, or leave --client-cert-auth out",
         ),
         (
+            &["--client-cert-auth", "--trusted-ca-file=ca"],
+            1,
+            "--client-cert-auth is given but --cert-file is not: set it, or leave --client-cert-auth out",
+        ),
+        (
+            &["--client-crl-file=crl"],
+            1,
+            "--client-crl-file is given but --cert-file is not: set it, or leave --client-crl-file out",
+        ),
+        (
+            &["--cert-file=c", "--key-file=k", "--client-cert-allowed-hostname=a"],
+            1,
+            "--client-cert-allowed-hostname is given but --trusted-ca-file is not: set it, or leave --client-cert-allowed-hostname out",
+        ),
+        (
+            &["--peer-client-cert-auth", "--peer-trusted-ca-file=ca"],
+            1,
+            "--peer-client-cert-auth is given but --peer-cert-file is not: set it, or leave --peer-client-cert-auth out",
+        ),
+        (
+            &["--peer-cert-allowed-cn=a"],
+            1,
+            "--peer-cert-allowed-cn is given but --peer-cert-file is not: set it, or leave --peer-cert-allowed-cn out",
+        ),
+        (
             &["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"],
             1,
             "--peer-cert-allowed-cn and --peer-cert-allowed-hostname exclude each other: leave one out",
