@@ -71,6 +71,8 @@ pub struct Planes {
 }
 
 impl Admission {
+    /// A log level that was pushed holds again.
+    ///
     /// # Errors
     /// The admin token's file or a TLS file cannot be used.
     pub fn new(directory: Directory, config: &Config, log: logging::Handle) -> Result<Admission, Error> {
@@ -86,6 +88,9 @@ impl Admission {
         };
         let planes =
             Planes { client: load(&config.client_tls, &["h2", "http/1.1"])?, peer: load(&config.peer_tls, &[])? };
+        if let Some(level) = directory.member().log_level.and_then(|pushed| pushed.value.parse().ok()) {
+            log.set_level(level);
+        }
         Ok(Admission {
             directory,
             log,

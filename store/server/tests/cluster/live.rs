@@ -252,3 +252,23 @@ async fn a_fenced_sole_member_neither_leads_nor_serves_until_the_fence_is_lifted
     let after = member.put("k", "w").await.header.unwrap().revision;
     assert_eq!(after, revision + 1, "nothing happened while it was fenced");
 }
+
+#[tokio::test]
+async fn a_log_level_that_was_pushed_holds_after_a_restart() {
+    const INFORMED: &str = "listening for peers";
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    member.start();
+    member.put("k", "v").await;
+    assert!(member.log().contains(INFORMED));
+    let request = admin::SetLogLevelRequest { generation: 1, level: "error".to_owned() };
+    member.admin().set_log_level(authorized(request.clone())).await.unwrap();
+    member.kill();
+    let before = member.log().len();
+    member.start();
+    member.put("k", "w").await;
+    assert!(!member.log()[before..].contains(INFORMED), "{}", &member.log()[before..]);
+    // An older generation does not undo it.
+    let older = admin::SetLogLevelRequest { level: "info".to_owned(), ..request };
+    assert!(member.admin().set_log_level(authorized(older)).await.is_err());
+}

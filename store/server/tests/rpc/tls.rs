@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use quorate_api::etcdserverpb::{self as pb};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::client::Client;
@@ -14,14 +17,39 @@ type Ca = CertifiedIssuer<'static, KeyPair>;
 fn ca() -> Ca {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Certificate and key in PEM for 127.0.0.1.
 fn leaf(ca: &Ca) -> (String, String) {
+    numbered_leaf(ca, rand::random())
+}
+
+fn numbered_leaf(ca: &Ca, serial: u64) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.serial_number = Some(SerialNumber::from(serial));
     (params.signed_by(&key, ca).unwrap().pem(), key.serialize_pem())
+}
+
+/// A list in PEM that revokes this serial number.
+fn revocation(ca: &Ca, serial: u64) -> String {
+    let revoked = RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2020, 1, 1),
+        next_update: date_time_ymd(2120, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(ca).unwrap().pem().unwrap()
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
@@ -71,4 +99,27 @@ async fn only_clients_with_a_certificate_of_the_ca_are_served() {
     assert!(!can_read(connect(&server, &ours, None).await).await);
     assert!(!can_read(connect(&server, &ours, Some(leaf(&theirs))).await).await);
     assert!(!can_read(connect(&server, &theirs, Some(leaf(&ours))).await).await);
+}
+
+#[tokio::test]
+async fn a_client_whose_certificate_was_revoked_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = ca();
+    let (certificate, key) = leaf(&ours);
+    let certificate = write(folder.path(), "server.crt", &certificate);
+    let key = write(folder.path(), "server.key", &key);
+    let trusted = write(folder.path(), "ca.crt", &ours.pem());
+    let list = write(folder.path(), "crl.pem", &revocation(&ours, 7));
+    let server = Server::quorate_tls(&[
+        "--cert-file",
+        &certificate,
+        "--key-file",
+        &key,
+        "--trusted-ca-file",
+        &trusted,
+        "--client-crl-file",
+        &list,
+    ]);
+    assert!(can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 8))).await).await);
+    assert!(!can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 7))).await).await);
 }
