@@ -20,6 +20,10 @@ const TLS_PATH: &str = "/etc/quorate/tls";
 const STARTUP_FAILURES_MAX: i64 = 300;
 const STARTUP_PERIOD_SECONDS: i64 = 2;
 
+/// Voter, of its cluster, not fenced, not behind, and not whether there is a quorum (rule F): when that is lost, its members must not all
+/// leave the Service, because they still serve serializable reads and tell clients what is wrong.
+const READY_PATH: &str = "/readyz?exclude=linearizable_read";
+
 /// Renders it for a proven template and a number of pods.
 pub fn statefulset(desired: &Desired, template: &Template, replicas: u32) -> Value {
     json!({
@@ -137,7 +141,7 @@ fn container(desired: &Desired, template: &Template) -> Value {
         },
         "startupProbe": probe("/livez", STARTUP_PERIOD_SECONDS, STARTUP_FAILURES_MAX),
         "livenessProbe": probe("/livez", 10, 3),
-        "readinessProbe": probe("/readyz", 2, 2),
+        "readinessProbe": probe(READY_PATH, 2, 2),
         "volumeMounts": mounts(desired),
     })
 }

@@ -7,6 +7,7 @@ mod health;
 mod member;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -36,6 +37,13 @@ pub trait Probe: Send + Sync + 'static {
     /// # Errors
     /// What a linearizable Range would answer.
     fn linearizable_read(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Committed entries that this member has not applied, as far as it has heard; `None` when it has heard nothing since it started.
+    /// Asks the others, for so long at most.
+    ///
+    /// # Errors
+    /// The member is kept out of the cluster.
+    fn lag(&self, patience: Duration) -> BoxFuture<'_, Result<Option<u64>, Error>>;
 
     /// Sets the gauges that show the member's state.
     fn observe(&self, metrics: &Metrics);

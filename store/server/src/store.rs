@@ -257,6 +257,18 @@ impl Store {
         self.confirmed(true).await.map(|_| ())
     }
 
+    /// How many entries this member has not applied of those that a quorum was last heard to have committed; `None` when none was heard
+    /// since it started. Asks the others, for so long at most.
+    ///
+    /// # Errors
+    /// The member is fenced.
+    pub async fn lag(&self, patience: Duration) -> Result<Option<u64>, ApiError> {
+        self.refuse_fenced()?;
+        // Without a quorum what was heard last counts.
+        let _ = tokio::time::timeout(patience, self.confirmed(false)).await;
+        Ok(self.0.reads.heard().map(|heard| heard.saturating_sub(self.status().applied)))
+    }
+
     /// Confirms that this member leads, by a round that began after the call; returns the term.
     ///
     /// # Errors

@@ -106,6 +106,23 @@ struct ReadState {
     unconfirmed: VecDeque<(u64, bool, oneshot::Sender<Confirmed>)>,
     /// By index that must be applied.
     unapplied: BTreeMap<u64, Vec<(oneshot::Sender<Confirmed>, Confirmed)>>,
+    /// The highest index that a quorum was heard to have committed; 0 when none was heard.
+    heard: u64,
+}
+
+impl ReadState {
+    /// Forgets callers that gave up. All wait equally long, so the oldest are first; without this they would pile up for as long as
+    /// there is no quorum, or nothing is applied.
+    fn forget_gone(&mut self) {
+        while self.unconfirmed.front().is_some_and(|(.., sender)| sender.is_closed()) {
+            self.unconfirmed.pop_front();
+        }
+        while let Some(first) = self.unapplied.first_entry()
+            && first.get().iter().all(|(sender, _)| sender.is_closed())
+        {
+            first.remove();
+        }
+    }
 }
 
 impl Reads {
@@ -113,6 +130,7 @@ impl Reads {
     pub fn wait(&self, until_applied: bool) -> (u64, oneshot::Receiver<Confirmed>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = lock(&self.state);
+        state.forget_gone();
         state.next_token += 1;
         let token = state.next_token;
         state.unconfirmed.push_back((token, until_applied, sender));
@@ -122,6 +140,7 @@ impl Reads {
     /// A round confirmed all tokens up to `token` at `index`; `applied` is applied now.
     pub fn confirm(&self, token: u64, index: u64, applied: u64, confirmed: Confirmed) {
         let mut state = lock(&self.state);
+        state.heard = state.heard.max(index);
         while state.unconfirmed.front().is_some_and(|(waiting, ..)| *waiting <= token) {
             let Some((_, until_applied, sender)) = state.unconfirmed.pop_front() else { break };
             if until_applied && index > applied {
@@ -130,6 +149,11 @@ impl Reads {
                 let _ = sender.send(confirmed);
             }
         }
+    }
+
+    /// The highest index that a quorum was heard to have committed since this process started.
+    pub fn heard(&self) -> Option<u64> {
+        Some(lock(&self.state).heard).filter(|heard| *heard > 0)
     }
 
     /// Everything up to `applied` can be read.
@@ -143,5 +167,36 @@ impl Reads {
                 let _ = sender.send(confirmed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(reads: &Reads) -> (usize, usize) {
+        let state = lock(&reads.state);
+        (state.unconfirmed.len(), state.unapplied.len())
+    }
+
+    #[test]
+    fn callers_that_gave_up_are_forgotten() {
+        let reads = Reads::default();
+        for _ in 0..100 {
+            let (_, answer) = reads.wait(true);
+            drop(answer);
+        }
+        let (token, answer) = reads.wait(true);
+        assert_eq!(waiting(&reads), (1, 0), "without a quorum");
+        reads.confirm(token, 7, 6, Confirmed { term: 1, leads: false });
+        assert_eq!(waiting(&reads), (0, 1));
+        drop(answer);
+        let (token, mut answer) = reads.wait(true);
+        assert_eq!(waiting(&reads), (1, 0), "and while nothing is applied");
+        reads.confirm(token, 8, 6, Confirmed { term: 1, leads: false });
+        assert!(answer.try_recv().is_err());
+        reads.applied(8);
+        assert!(answer.try_recv().is_ok());
+        assert_eq!((waiting(&reads), reads.heard()), ((0, 0), Some(8)));
     }
 }

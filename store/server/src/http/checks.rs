@@ -1,6 +1,7 @@
 //! `/livez` and `/readyz`: named checks, each also under a path of its own.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use quorate_api::etcdserverpb::AlarmType;
@@ -13,9 +14,16 @@ enum Check {
     SerializableRead,
     LinearizableRead,
     NonLearner,
-    /// Not one of etcd's: shown only when it fails, so that the text is etcd's while all is well.
+    /// Takes part, and is not far behind, whether or not there is a quorum now: what a member may be counted on for. With
+    /// `?exclude=linearizable_read` it makes a page that does not turn on all members at once when the quorum is lost.
+    Current,
     DiskSpace,
 }
+
+/// A member that has not applied more entries than this is behind; the operator's bound for a healthy member.
+const LAG_ENTRIES_MAX: u64 = 1_000;
+/// How long the others are asked; far below the time-out of a probe.
+const LAG_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Check {
     fn name(self) -> &'static str {
@@ -24,8 +32,14 @@ impl Check {
             Check::SerializableRead => "serializable_read",
             Check::LinearizableRead => "linearizable_read",
             Check::NonLearner => "non_learner",
+            Check::Current => "current",
             Check::DiskSpace => "disk_space",
         }
+    }
+
+    /// Those that etcd has not are shown only when they fail, so that the text is etcd's while all is well.
+    fn is_etcds(self) -> bool {
+        !matches!(self, Check::Current | Check::DiskSpace)
     }
 
     async fn run(self, pages: &Pages) -> Result<(), String> {
@@ -35,6 +49,12 @@ impl Check {
             }
             Check::NonLearner if pages.probe.facts().is_learner => Err("not supported for learner".to_owned()),
             Check::DataCorruption | Check::NonLearner => Ok(()),
+            Check::Current => match pages.probe.lag(LAG_PATIENCE).await {
+                Ok(Some(lag)) if lag <= LAG_ENTRIES_MAX => Ok(()),
+                Ok(Some(lag)) => Err(format!("{lag} committed entries are not applied, {LAG_ENTRIES_MAX} may be")),
+                Ok(None) => Err("no quorum was heard of since this member started".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
             Check::DiskSpace => pages.probe.facts().disk_full.map_or(Ok(()), Err),
             Check::SerializableRead => pages.probe.serializable_read().map_err(|error| error.to_string()),
             Check::LinearizableRead => pages.probe.linearizable_read().await.map_err(|error| error.to_string()),
@@ -57,6 +77,7 @@ const READYZ: Endpoint = Endpoint {
         Check::SerializableRead,
         Check::LinearizableRead,
         Check::NonLearner,
+        Check::Current,
         Check::DiskSpace,
     ],
 };
@@ -86,7 +107,7 @@ pub(super) async fn answer(pages: &Pages, endpoint: Endpoint, uri: &Uri) -> Page
         let result = check.run(pages).await;
         pages.metrics.health.checked(endpoint.kind, name, result.is_ok());
         let _ = match &result {
-            Ok(()) if *check == Check::DiskSpace => Ok(()),
+            Ok(()) if !check.is_etcds() => Ok(()),
             Ok(()) => writeln!(lines, "[+]{name} ok"),
             Err(reason) => writeln!(lines, "[-]{name} failed: {reason}"),
         };

@@ -1,5 +1,7 @@
 //! The running store as the pages see it.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use quorate_api::Error;
 use quorate_api::etcdserverpb::{AlarmType, RangeRequest};
@@ -44,6 +46,10 @@ impl Probe for Store {
             self.linearizable().await?;
             self.serializable_read()
         })
+    }
+
+    fn lag(&self, patience: Duration) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        Box::pin(Store::lag(self, patience))
     }
 
     fn observe(&self, metrics: &Metrics) {

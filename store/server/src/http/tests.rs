@@ -10,6 +10,8 @@ pub struct Member {
     pub facts: Facts,
     pub local: Option<Error>,
     pub agreed: Option<Error>,
+    /// As it answers; `None` = it is not behind.
+    pub lag: Option<Result<Option<u64>, Error>>,
 }
 
 impl Probe for Member {
@@ -23,6 +25,11 @@ impl Probe for Member {
 
     fn linearizable_read(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { self.agreed.clone().map_or(Ok(()), Err) })
+    }
+
+    fn lag(&self, _: Duration) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        let heard = self.lag.clone().unwrap_or(Ok(Some(0)));
+        Box::pin(async { heard })
     }
 
     fn observe(&self, metrics: &Metrics) {
@@ -89,6 +96,9 @@ async fn a_sick_member_says_why() {
         member.facts.is_learner = true;
         member
     };
+    let behind = |lag| pages(Member { lag: Some(lag), ..healthy() });
+    // No quorum now, and nothing missed before.
+    let cut_off = || pages(Member { agreed: Some(Error::Timeout), lag: Some(Ok(Some(3))), ..healthy() });
     let no_space = || pages(alarmed(AlarmType::Nospace));
     let corrupt = || pages(alarmed(AlarmType::Corrupt));
     for (pages, path, status, body) in [
@@ -105,6 +115,22 @@ async fn a_sick_member_says_why() {
         (corrupt(), "/readyz/data_corruption", 503, "[-]data_corruption failed: alarm activated: CORRUPT\n\n"),
         (corrupt(), "/readyz?exclude=data_corruption", 200, "ok\n"),
         (corrupt(), "/livez", 200, "ok\n"),
+        (behind(Ok(Some(1_000))), "/readyz", 200, "ok\n"),
+        (
+            behind(Ok(Some(1_001))),
+            "/readyz?exclude=linearizable_read&exclude=serializable_read&exclude=data_corruption&exclude=non_learner",
+            503,
+            "[-]current failed: 1001 committed entries are not applied, 1000 may be\n\n",
+        ),
+        (
+            behind(Ok(None)),
+            "/readyz/current",
+            503,
+            "[-]current failed: no quorum was heard of since this member started\n\n",
+        ),
+        (behind(Err(Error::Stopped)), "/readyz/current", 503, "[-]current failed: etcdserver: server stopped\n\n"),
+        (behind(Ok(None)), "/livez", 200, "ok\n"),
+        (cut_off(), "/readyz?exclude=linearizable_read", 200, "ok\n"),
         (pages(learner()), "/readyz/non_learner", 503, "[-]non_learner failed: not supported for learner\n\n"),
         (pages(Member::default()), "/health", 503, "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}\n"),
         (pages(Member::default()), "/health?serializable=true", 200, "{\"health\":\"true\",\"reason\":\"\"}"),

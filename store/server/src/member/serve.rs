@@ -72,6 +72,16 @@ impl Probe for Life {
         .boxed()
     }
 
+    fn lag(&self, patience: Duration) -> BoxFuture<'_, Result<Option<u64>, ApiError>> {
+        async move {
+            match self.0.store() {
+                Some(store) => store.lag(patience).await,
+                None => Ok(None),
+            }
+        }
+        .boxed()
+    }
+
     fn observe(&self, metrics: &Metrics) {
         if let Some(store) = self.0.store() {
             store.observe(metrics);
