@@ -220,12 +220,12 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
         Step::Act { action, why } => {
             let hands = Hands { client: &shared.client, desired: &desired, observation: &observation };
             match perform(shared, object, &hands, action, why).await {
-                Err(Error::Act { source, action }) if source.is_unsupported() => {
-                    let stall =
-                        Step::Stall(plan::Stall { reason: "NotSupported", message: format!("{action}: {source}") });
+                Err(Error::Act { source, action }) if source.is_unsupported() || source.is_refused() => {
+                    let reason = if source.is_refused() { "Refused" } else { "NotSupported" };
+                    let stall = Step::Stall(plan::Stall { reason, message: format!("{action}: {source}") });
                     status::write(&shared.client, object, &show(&stall)).await.map_err(Error::Status)?;
                     announce(shared, object, &stall).await;
-                    shared.metrics.stall("NotSupported");
+                    shared.metrics.stall(reason);
                     Ok(Some(Next::requeue(STEADY)))
                 }
                 result => result,
@@ -272,7 +272,7 @@ async fn perform(
             }
             Ok(None)
         }
-        Err(error) if error.is_stale() => {
+        Err(error) if error.is_stale() && !(error.is_refused() && matches!(action, Action::Apply(_))) => {
             tracing::info!(%cluster, action = name, %error, "the world moved on; planning afresh");
             shared.metrics.action(name, "stale");
             Ok(Some(Next::requeue(WAITING)))

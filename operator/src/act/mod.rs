@@ -33,13 +33,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// The world moved on since the action was planned: observing again is the remedy.
+    /// The world moved on since the action was planned: observing again is the remedy. A child that is applied has no precondition that
+    /// could fail as 422; there it is a refusal.
     pub fn is_stale(&self) -> bool {
         match self {
             Self::Kubernetes(kube::Error::Api(status)) => matches!(status.code, 404 | 409 | 410 | 422),
             Self::Member { source, .. } => source.is_stale(),
             _ => false,
         }
+    }
+
+    /// The API server, or an admission controller, refuses what the spec asks for: only another spec, or another rule there, helps.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Kubernetes(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422))
     }
 
     /// The member's release cannot do what was asked.

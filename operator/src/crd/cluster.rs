@@ -68,7 +68,7 @@ pub struct QuorateClusterSpec {
 
     /// Version of the server, a semantic version without a leading v; the tag of the image.
     #[schemars(length(min = 5, max = 64))]
-    #[x_kube(validation = Rule::new(r"self.matches('^(0|[1-9][0-9]*)[.](0|[1-9][0-9]*)[.](0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$')")
+    #[x_kube(validation = Rule::new(r"self.matches('^(0|[1-9][0-9]{0,17})[.](0|[1-9][0-9]{0,17})[.](0|[1-9][0-9]{0,17})(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)([.](0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?$')")
         .message("version must be a semantic version without a leading v, such as 1.4.2 or 1.5.0-rc.1"))]
     pub version: String,
 

@@ -12,7 +12,7 @@ use super::schema::rules;
 pub struct StorageSpec {
     /// Size of each volume.
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "storage.size must be a positive quantity such as 10Gi"), ("self == oldSelf", "storage.size cannot be changed: this release of the operator does not resize volumes; keep the old size")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && quantity(self).isLessThan(quantity('8Ei'))", "storage.size must be a positive quantity below 8Ei, such as 10Gi"), ("self == oldSelf", "storage.size cannot be changed: this release of the operator does not resize volumes; keep the old size")])))]
     pub size: String,
     /// Storage class; the cluster's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,39 +7,62 @@ pub struct InvalidQuantity {
     text: String,
 }
 
-const SUFFIXES: [(&str, u64); 11] = [
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("Pi", 1 << 50),
+/// Suffixes and their factors. Below one: how many make a byte.
+const SUFFIXES: [(&str, u64); 13] = [
+    ("", 1),
     ("k", 1_000),
     ("M", 1_000_000),
     ("G", 1_000_000_000),
     ("T", 1_000_000_000_000),
     ("P", 1_000_000_000_000_000),
-    ("", 1),
+    ("E", 1_000_000_000_000_000_000),
+    ("Ki", 1 << 10),
+    ("Mi", 1 << 20),
+    ("Gi", 1 << 30),
+    ("Ti", 1 << 40),
+    ("Pi", 1 << 50),
+    ("Ei", 1 << 60),
 ];
+const PARTS: [(&str, u64); 3] = [("m", 1_000), ("u", 1_000_000), ("n", 1_000_000_000)];
+/// More digits than a number of bytes has, before or behind the point, and a larger exponent.
+const DIGITS_MAX: usize = 18;
 
-/// Bytes of a quantity; decimal fractions (`1.5Gi`) are rounded up as Kubernetes does.
+/// Bytes of a quantity in any form that Kubernetes takes (`1.5Gi`, `2e9`, `1500m`); fractions of a byte are rounded up as there.
 pub fn bytes(text: &str) -> Result<i64, InvalidQuantity> {
     let invalid = || InvalidQuantity { text: text.to_owned() };
-    let (number, factor) = SUFFIXES
-        .iter()
-        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, u128::from(*factor))))
-        .ok_or_else(invalid)?;
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
+    let (factor, parts) = scale(suffix).ok_or_else(invalid)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.len() <= 18;
-    if whole.is_empty() && fraction.is_empty() || !digits(whole) || !digits(fraction) {
+    let is_short = |digits: &str| digits.len() <= DIGITS_MAX && !digits.contains('.');
+    if whole.is_empty() && fraction.is_empty() || !is_short(whole) || !is_short(fraction) {
         return Err(invalid());
     }
-    let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| invalid())?);
+    let places = u32::try_from(fraction.len()).map_err(|_| invalid())?;
     let number: u128 = format!("{whole}{fraction}").parse().map_err(|_| invalid())?;
-    let total = (number * factor).div_ceil(scale);
+    let parts = 10_u128.pow(places).checked_mul(parts).ok_or_else(invalid)?;
+    let total = number.checked_mul(factor).ok_or_else(invalid)?.div_ceil(parts);
     match i64::try_from(total) {
         Ok(total) if total > 0 => Ok(total),
         _ => Err(invalid()),
     }
+}
+
+/// What a suffix multiplies by, and divides by.
+fn scale(suffix: &str) -> Option<(u128, u128)> {
+    let named =
+        |all: &[(&str, u64)]| all.iter().find(|(name, _)| *name == suffix).map(|(_, factor)| u128::from(*factor));
+    if let Some(factor) = named(&SUFFIXES) {
+        return Some((factor, 1));
+    }
+    if let Some(parts) = named(&PARTS) {
+        return Some((1, parts));
+    }
+    let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+    let power = Some(exponent.unsigned_abs()).filter(|power| *power as usize <= DIGITS_MAX)?;
+    let factor = 10_u128.pow(power);
+    Some(if exponent < 0 { (1, factor) } else { (factor, 1) })
 }
 
 #[cfg(test)]
@@ -58,6 +81,19 @@ mod tests {
             ("10 GB", None),
             ("Gi", None),
             ("99999999P", None),
+            ("2e9", Some(2_000_000_000)),
+            ("1.5E9", Some(1_500_000_000)),
+            ("2e+3", Some(2_000)),
+            ("20000e-3", Some(20)),
+            ("1500m", Some(2)),
+            ("7Ei", Some(7 << 60)),
+            ("1E", Some(1_000_000_000_000_000_000)),
+            ("8Ei", None),
+            ("1.2.3", None),
+            ("1e99", None),
+            ("1eX", None),
+            ("", None),
+            ("+1Gi", Some(1 << 30)),
         ] {
             assert_eq!(bytes(text).ok(), expected, "{text}");
         }

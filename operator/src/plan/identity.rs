@@ -11,9 +11,9 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
     match &context.observed.latch {
         LatchSeen::Unusable { reason } => Some(Step::stall("LatchUnusable", reason.clone())),
         LatchSeen::Absent => without_latch(context),
-        LatchSeen::Present { latch, resource_version } => {
-            another_owner(context, latch, resource_version).or_else(|| foreign_member(context, latch))
-        }
+        LatchSeen::Present { latch, resource_version } => another_owner(context, latch, resource_version)
+            .or_else(|| copied_disk(context, latch))
+            .or_else(|| foreign_member(context, latch)),
     }
 }
 
@@ -79,6 +79,26 @@ fn another_owner(context: Context<'_>, latch: &Latch, resource_version: &str) ->
         },
         "the annotation quorate.io/adopt names the retained cluster",
     ))
+}
+
+/// A disk that was admitted, on another claim than it was admitted on: a copy, which may be older than what the member has acknowledged
+/// and voted for. Nobody can tell, so it is never counted on.
+fn copied_disk(context: Context<'_>, latch: &Latch) -> Option<Step> {
+    answered(context.observed).find_map(|(ordinal, state)| {
+        let admitted = &latch.member(ordinal)?.disk;
+        let volume = context.observed.volumes.get(&ordinal)?;
+        let is_copy = state.disk_id == admitted.disk_id && volume.uid != admitted.pvc_uid;
+        is_copy.then(|| {
+            let (pod, claim) = (context.desired.pod(ordinal), context.desired.volume(ordinal));
+            Step::stall(
+                "CopiedDisk",
+                format!(
+                    "{pod} runs on a copy of its disk: the volume claim {claim} has UID {}, and the member was admitted on {}; it may lack what it has acknowledged since. Put the right claim back, or delete the claim and the pod: the member is then replaced from the others",
+                    volume.uid, admitted.pvc_uid
+                ),
+            )
+        })
+    })
 }
 
 /// A member of another cluster, or one that nobody added, is never worked around.

@@ -87,6 +87,23 @@ fn retained_disks_wait_for_the_annotation_and_are_then_taken_over() {
 }
 
 #[test]
+fn copy_of_a_disk_is_not_counted_on_and_is_replaced_once_it_is_deleted() {
+    let desired = desired(3);
+    let mut observed = running(&desired, 3);
+    observed.volumes.get_mut(&1).unwrap().uid = "pvc-copy".to_owned();
+    assert_eq!(stalled(&desired, &observed), "CopiedDisk");
+    // Neither is it adopted.
+    let mut state = fixture::state(&desired, 1, 3);
+    state.phase = crate::observed::MemberPhase::AwaitingAdoption;
+    observed.members.insert(1, answered(state));
+    assert_eq!(stalled(&desired, &observed), "CopiedDisk");
+    observed.volumes.remove(&1);
+    observed.members.insert(1, MemberSeen::Silent { reason: "gone".to_owned() });
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::DiskLost, .. }));
+}
+
+#[test]
 fn lost_disk_of_one_of_three_is_replaced_and_a_silent_one_is_not() {
     let desired = desired(3);
     let mut observed = running(&desired, 3);
