@@ -56,6 +56,11 @@ async fn three_members_keep_what_they_acknowledged_when_the_power_of_any_or_all_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_fdatasync_a_power_cut_is_found_out() {
     let report = report(1, Fault::PowerCut, rounds(), false).await;
-    let found = |violation: &Violation| matches!(violation, Violation::Lost { .. } | Violation::Refused(_));
+    // It has lost what it acknowledged, or finds out itself that its log is shorter than its database; that it hangs proves nothing.
+    let found = |violation: &Violation| match violation {
+        Violation::Lost { .. } => true,
+        Violation::Refused(refusal) => refusal.log.contains("rebuild this member"),
+        _ => false,
+    };
     assert!(report.violations.iter().any(found), "the checker would miss a server that never syncs: {report}");
 }

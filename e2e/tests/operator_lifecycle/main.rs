@@ -19,7 +19,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use quorate_e2e::scenario::{Outcome, Runner};
@@ -47,6 +49,7 @@ async fn scenarios() -> ExitCode {
     runner
         .run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", schema::refusals(&world).boxed_local())
         .await;
+    runner.run("what_the_api_server_refuses_of_a_child_is_said_in_the_status", refused(&world).boxed_local()).await;
     runner.run("one_member_is_founded_and_serves", founding(&world).boxed_local()).await;
     runner.run("one_grows_to_three_under_load", growing(&world).boxed_local()).await;
     runner.run("members_are_spread_over_the_nodes", nodes::spread(&world).boxed_local()).await;
@@ -75,6 +78,19 @@ async fn scenarios() -> ExitCode {
 async fn start(slot: &mut Option<World>) -> Outcome {
     *slot = Some(World::start().await?);
     Ok(())
+}
+
+/// The schema of our resource takes a toleration that Kubernetes does not know; the pod template does not.
+async fn refused(world: &World) -> Outcome {
+    let toleration = json!({"key": "dedicated", "operator": "Sometimes"});
+    let storage = json!({"retention": {"whenDeleted": "Delete"}});
+    world.create("odd", 1, json!({"spec": {"pods": {"tolerations": [toleration]}, "storage": storage}})).await?;
+    world.await_condition("odd", "Stalled", "Refused").await?;
+    let said = world.condition("odd", "Stalled").await?.map(|condition| condition.message).unwrap_or_default();
+    assert!(said.contains("tolerations[0].operator") && said.contains("Sometimes"), "{said}");
+    world.patch("odd", json!({"spec": {"pods": {"tolerations": []}}})).await?;
+    world.await_ready("odd", 1).await?;
+    world.delete("odd").await
 }
 
 async fn founding(world: &World) -> Outcome {
@@ -249,18 +265,25 @@ async fn adoption(world: &World) -> Outcome {
 
 async fn deletion(world: &World) -> Outcome {
     world.patch("main", json!({"spec": {"storage": {"retention": {"whenDeleted": "Delete"}}}})).await?;
-    world.delete("main").await?;
     let selector = ListParams::default().labels("quorate.io/cluster=main");
+    let sets: Api<StatefulSet> = Api::default_namespaced(world.client.clone());
+    assert_eq!(sets.list(&selector).await?.items.len(), 1, "the label finds what shall be gone");
+    world.delete("main").await?;
     let (maps, secrets): (Api<ConfigMap>, Api<Secret>) =
         (Api::default_namespaced(world.client.clone()), Api::default_namespaced(world.client.clone()));
     let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
     let pods: Api<Pod> = world.pods();
+    let services: Api<Service> = Api::default_namespaced(world.client.clone());
+    let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(world.client.clone());
     world
         .await_until("no trace of the cluster", async || {
             let left = maps.list(&selector).await?.items.len()
                 + secrets.list(&selector).await?.items.len()
                 + claims.list(&selector).await?.items.len()
-                + pods.list(&selector).await?.items.len();
+                + pods.list(&selector).await?.items.len()
+                + sets.list(&selector).await?.items.len()
+                + services.list(&selector).await?.items.len()
+                + budgets.list(&selector).await?.items.len();
             Ok(left == 0)
         })
         .await
