@@ -6,6 +6,7 @@
 mod admin;
 mod admission;
 mod auth;
+mod bounded;
 mod cluster;
 mod health;
 mod held;
@@ -36,27 +37,27 @@ pub use held::Sent;
 pub use observe::{Call, Inbound, Outbound};
 pub use router::{Gate, Router};
 
+use bounded::Bounded;
+
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// What a message may have beyond the largest request, as etcd: names, ids and framing around it.
-const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
-
 /// All services of the client listeners.
 pub fn client_router(store: &Store, metrics: &Arc<Metrics>, health: Health, config: &Config) -> Router {
-    let request_bytes_max = store.limits().request_bytes_max;
-    let max = request_bytes_max + MESSAGE_OVERHEAD_BYTES;
-    let kv = kv::Kv::new(store.clone(), metrics.clone());
-    let maintenance = maintenance::Maintenance::new(store.clone(), metrics.clone());
+    let kv = KvServer::new(kv::Kv::new(store.clone(), metrics.clone()));
+    let lease = LeaseServer::new(lease::Lease::new(store.clone()));
+    let cluster = ClusterServer::new(cluster::Cluster::new(store.clone()));
+    let maintenance = MaintenanceServer::new(maintenance::Maintenance::new(store.clone(), metrics.clone()));
+    let auth = AuthServer::new(auth::Auth::new(store.clone()));
     Router::new(metrics.clone(), admission::gate(store.clone()), config.warning_unary)
         .within(store.budget().clone())
-        .with(KvServer::new(kv).max_decoding_message_size(max))
-        .with(watch::Watch::new(store.clone(), request_bytes_max))
-        .with(LeaseServer::new(lease::Lease::new(store.clone())).max_decoding_message_size(max))
-        .with(ClusterServer::new(cluster::Cluster::new(store.clone())).max_decoding_message_size(max))
-        .with(MaintenanceServer::new(maintenance).max_decoding_message_size(max))
-        .with(AuthServer::new(auth::Auth::new(store.clone())).max_decoding_message_size(max))
+        .with(Bounded::new(kv, store, KvServer::max_decoding_message_size))
+        .with(watch::Watch::new(store.clone()))
+        .with(Bounded::new(lease, store, LeaseServer::max_decoding_message_size))
+        .with(Bounded::new(cluster, store, ClusterServer::max_decoding_message_size))
+        .with(Bounded::new(maintenance, store, MaintenanceServer::max_decoding_message_size))
+        .with(Bounded::new(auth, store, AuthServer::max_decoding_message_size))
         .with(RecoveryServer::new(recovery::Recovery::new(store.clone())))
         .with(HealthServer::new(health))
 }

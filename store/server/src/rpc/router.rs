@@ -41,7 +41,8 @@ trait Rpc: Send + Sync {
     fn call(&self, request: Request<Inbound>) -> Answer;
 }
 
-type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+/// What a service answers with.
+pub(super) type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 impl<S> Rpc for S
 where

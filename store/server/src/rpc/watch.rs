@@ -27,13 +27,12 @@ type StdError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone)]
 pub struct Watch {
     store: Store,
-    request_bytes_max: usize,
 }
 
 impl Watch {
-    /// Takes requests of up to `request_bytes_max`.
-    pub fn new(store: Store, request_bytes_max: usize) -> Watch {
-        Watch { store, request_bytes_max }
+    /// Takes requests as large as the limits say when a stream begins.
+    pub fn new(store: Store) -> Watch {
+        Watch { store }
     }
 
     fn open(&self, request: Request<Streaming<WatchRequest>>) -> Responses {
@@ -67,7 +66,8 @@ where
                 let text = format!("unknown method {method} for service {}", Watch::NAME);
                 return Ok(Status::unimplemented(text).into_http());
             }
-            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(watch.request_bytes_max), None);
+            let max = watch.store.limits().request_bytes_max;
+            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(max), None);
             Ok(grpc.streaming(Method(watch), request).await)
         })
     }

@@ -272,3 +272,29 @@ async fn a_log_level_that_was_pushed_holds_after_a_restart() {
     let older = admin::SetLogLevelRequest { level: "info".to_owned(), ..request };
     assert!(member.admin().set_log_level(authorized(older)).await.is_err());
 }
+
+#[tokio::test]
+async fn limits_that_are_pushed_hold_for_the_next_request_whether_they_rise_or_fall() {
+    const MIB: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let mut member = Member::static_cluster(folder.path(), 1).remove(0);
+    member.start();
+    member.put("k", "v").await;
+    let mut kv = member.kv();
+    let mut put = async |bytes: usize| {
+        let value = vec![b'x'; bytes].into();
+        kv.put(pb::PutRequest { key: "large".into(), value, ..Default::default() }).await.map_err(|error| error.code())
+    };
+    let push = async |generation: u64, bytes: usize| {
+        let limits =
+            admin::Limits { quota_bytes: 0, request_bytes_max: u64::try_from(bytes).unwrap(), txn_ops_max: 128 };
+        let request = admin::SetLimitsRequest { generation, limits: Some(limits) };
+        member.admin().set_limits(authorized(request)).await.unwrap();
+    };
+    assert!(put(3 * MIB).await.is_err(), "the default is 1.5 MiB");
+    push(1, 4 * MIB).await;
+    assert!(put(3 * MIB).await.is_ok(), "{}", member.log());
+    push(2, MIB).await;
+    assert!(put(3 * MIB).await.is_err());
+    assert!(put(MIB / 2).await.is_ok());
+}
