@@ -103,6 +103,7 @@ impl Cluster {
             }
             Effect::Overloaded(id) => self.world.violate(format!("{id:?} refused, the queue is far from full")),
             Effect::ReadLog(range) => self.read_log_for_follower(host, range),
+            Effect::CutLog { below, wanted_from } => self.cut_log(host, below, wanted_from),
             Effect::BuildSnapshot => {
                 let at = self.now + host.chance.between(5_000, 200_000);
                 self.at(at, What::SnapshotBuilt { id: host.id, boot: host.boot });

@@ -1,6 +1,7 @@
 //! What the server's driver does at every tick beside telling the node: commit hints, flushes (`driver/flush.rs`), the sweep.
 
 use quorate_core::backend::{Family, Write, WriteBatch};
+use quorate_core::log::Index;
 use quorate_core::memory::Memory;
 use quorate_core::mvcc;
 use quorate_core::node::Event;
@@ -57,13 +58,17 @@ impl Cluster {
             flush_meta_alone(process, &mut host.database);
         }
         let applied = quorate_core::apply::AppliedIndex::load(&host.database);
-        let below = applied.map_or(0, |applied| applied.index).saturating_sub(self.options.catch_up_entries);
-        if below == 0 {
-            return;
-        }
+        let applied = applied.map_or(0, |applied| applied.index);
+        process.events.push(Event::Flushed { applied, keep_entries: self.options.catch_up_entries });
+    }
+
+    /// Half of all members have room for what followers may still ask for.
+    pub(crate) fn cut_log(&mut self, host: &mut Host, below: Index, wanted_from: Index) {
+        let has_room = (self.seed ^ host.id) & 2 == 0;
+        let Some(process) = &mut host.process else { return };
         let mut log = host.log.lock();
         let before = log.index().first();
-        let first = log.cut(below);
+        let first = log.cut(if has_room { below.min(wanted_from) } else { below });
         if first > before {
             self.world.counts.add("logs cut");
         }

@@ -1,14 +1,16 @@
-//! The heart: what a member does next, as values. `turn(events) -> effects` owns the order of persist, send, apply, answer and
-//! membership barriers; the server's threads only perform the effects and report back with events.
+//! The heart: what a member does next, as values. `turn(events) -> effects` owns the order of persist, send, apply, answer,
+//! membership barriers and the cut of the log; the server's threads only perform the effects and report back with events.
 //!
 //! The order that it guarantees:
 //! - a message that promises something (a vote, an append answer) leaves after what it promises is durable;
 //! - an entry is applied after it is committed, in order, once; a membership change is applied alone, with everything before it;
+//! - the log is cut only below what is applied and durable without it, and not where a follower that answers still asks for it;
 //! - a member goes only when those that stay know that it may;
 //! - a proposal is handed to raft at most once; one that was not handed over stays at the head of its queue;
 //! - a read is answered at an index that was confirmed by a round that began after the read arrived.
 
 mod apply;
+mod cut;
 mod fence;
 mod persist;
 mod propose;
@@ -26,9 +28,6 @@ use bytes::Bytes;
 use crate::command::CommandId;
 use crate::log::{ConfState, Entry, HardState, Index, MemberId, SnapshotMeta, Term};
 use crate::replica::{LogRange, LogReadError, LogReader, Message, Progress, Replica, Role, Start};
-
-/// So many election timeouts after it was last heard of, the log is not kept for a follower any more.
-const SILENT_ELECTION_TIMEOUTS: u64 = 10;
 
 /// What happened.
 #[derive(Debug)]
@@ -106,6 +105,11 @@ pub enum Event {
         range: LogRange,
         read: Result<Vec<Entry>, LogReadError>,
     },
+    /// The state up to `applied` is durable without the log, of which so many entries below stay all the same.
+    Flushed {
+        applied: Index,
+        keep_entries: u64,
+    },
     /// The log below `first` is gone.
     LogCut {
         first: Index,
@@ -154,6 +158,12 @@ pub enum Effect {
     ReadLog(LogRange),
     /// A follower needs a snapshot: build one and report `SnapshotBuilt`.
     BuildSnapshot,
+    /// Nobody here needs the log below `below`; from `wanted_from` on followers may still ask for it. Cut it as far as the disk has no
+    /// room for them, then report `LogCut`.
+    CutLog {
+        below: Index,
+        wanted_from: Index,
+    },
 }
 
 /// Where the member stands; compared between turns by the shell.
@@ -244,14 +254,6 @@ impl Node {
         self.replica.progress()
     }
 
-    /// The first entry of the log that a follower may still ask for (`Replica::log_wanted_from`). One that was silent for a while may
-    /// need a snapshot.
-    pub fn log_wanted_from(&self) -> Index {
-        let silent = SILENT_ELECTION_TIMEOUTS * self.replica.election_ticks() as u64;
-        let answers = |id| self.heard.get(&id).is_some_and(|at| at + silent >= self.ticks);
-        self.replica.log_wanted_from(answers)
-    }
-
     pub fn last_index(&self) -> Index {
         self.replica.last_index()
     }
@@ -288,6 +290,7 @@ impl Node {
                 self.replica.snapshot_built(meta);
             }
             Event::LogRead { range, read } => self.replica.log_read(range, read),
+            Event::Flushed { applied, keep_entries } => self.flushed(applied, keep_entries, effects),
             Event::LogCut { first } => self.replica.log_cut(first),
         }
     }

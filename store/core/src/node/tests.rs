@@ -252,6 +252,7 @@ impl Cluster {
                 self.world.log_reads += 1;
                 host.events.push(Event::LogRead { range, read });
             }
+            Effect::CutLog { .. } => panic!("seed {}: nothing says that it is durable", self.seed),
             Effect::BuildSnapshot => panic!("seed {}: the log is whole, nobody needs a snapshot", self.seed),
         }
     }

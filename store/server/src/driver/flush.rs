@@ -65,14 +65,14 @@ impl Flusher {
 }
 
 impl Running {
-    /// The database is durable up to `applied`: the log below may go, but for what followers may still want.
-    pub(super) fn flushed(&mut self, applied: Index) -> Result<(), Fatal> {
+    /// The database is durable up to `applied`; the node says what of the log may go.
+    pub(super) fn flushed(&mut self, applied: Index) {
         self.driver.flusher.busy = false;
-        let below = applied.saturating_sub(self.driver.catch_up_entries);
-        if below == 0 {
-            return Ok(());
-        }
-        let first = self.driver.log.cut(below, self.driver.node.log_wanted_from())?;
+        self.events.push(Event::Flushed { applied, keep_entries: self.driver.catch_up_entries });
+    }
+
+    pub(super) fn cut_log(&mut self, below: Index, wanted_from: Index) -> Result<(), Fatal> {
+        let first = self.driver.log.cut(below, wanted_from)?;
         self.events.push(Event::LogCut { first });
         Ok(())
     }

@@ -195,7 +195,7 @@ impl Running {
     fn take(&mut self, input: Input) -> Result<(), Fatal> {
         match input {
             Input::Event(event) => self.events.push(event),
-            Input::Flushed { applied } => self.flushed(applied)?,
+            Input::Flushed { applied } => self.flushed(applied),
             Input::LogFull(reason) => self.log_full(reason),
             Input::Failed(reason) => return Err(Fatal::Role(reason)),
             Input::Inspect(reply) => {
@@ -268,6 +268,7 @@ impl Running {
                 inner.proposals.refuse(id.counter, quorate_api::Error::RequestTooManyRequests);
             }
             Effect::ReadLog(range) => self.driver.log_reads.read(range)?,
+            Effect::CutLog { below, wanted_from } => self.cut_log(below, wanted_from)?,
             Effect::BuildSnapshot => self.driver.snapshots.build(self.driver.backend.clone()),
         }
         Ok(())
