@@ -216,6 +216,8 @@ impl Hub {
                 served.queue.purge(watch_id);
             }
             made.extend(handled.messages);
+            // As the server, which delivers after every request: a watcher from the past waits for nothing else.
+            served.next.more = true;
         }
         if rolls[1] && served.queue.has_room() {
             let (messages, next) = served.session.deliver(&at, at.dispatched, served.wanted.take())?;
