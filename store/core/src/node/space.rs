@@ -16,7 +16,7 @@ const STALL_ELECTION_TIMEOUTS: u64 = 1;
 /// A leader whose disk stays full or stalled tries to hand over again after so many election timeouts: the others may have had no room
 /// themselves, and leadership must not run in circles.
 const AGAIN_ELECTION_TIMEOUTS: u64 = 10;
-/// As long for one that applies nothing, and so lets no lease expire: raft gives a try up after one.
+/// The same for one that applies nothing, and so lets no lease expire: raft gives a try up after one.
 const AGAIN_HALTED_ELECTION_TIMEOUTS: u64 = 2;
 
 #[derive(Debug, Default)]

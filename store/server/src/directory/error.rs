@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::FORMAT;
 
+/// Whether an error says that the disk, or the user's share of it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{} is not a directory: set --data-dir to one", .path.display())]
@@ -88,7 +93,7 @@ impl Error {
                     Error::Permission { operation, path, uid, gid, source }
                 }
                 io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation, path },
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace { operation, path, source },
+                _ if is_full(&source) => Error::NoSpace { operation, path, source },
                 _ => Error::Io { operation, path, source },
             }
         }

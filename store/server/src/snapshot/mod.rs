@@ -68,9 +68,7 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Error::NoSpace { .. } => true,
-            Error::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Error::Io { source, .. } => directory::is_full(source),
             Error::Open(error) => error.is_no_space(),
             Error::Directory(error) => error.is_no_space(),
             _ => false,

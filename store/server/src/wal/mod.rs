@@ -113,7 +113,7 @@ impl Error {
 
     /// Whether opening failed for a full disk, at whatever write, and may be tried anew. Not for a log that is open: there `Io` is final.
     pub fn opening_lacks_space(&self) -> bool {
-        self.is_no_space() || matches!(self, Error::Io { source, .. } if segment::is_full(source))
+        self.is_no_space() || matches!(self, Error::Io { source, .. } if crate::directory::is_full(source))
     }
 
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

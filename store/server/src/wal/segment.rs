@@ -115,8 +115,3 @@ fn forget(file: &File, offset: u64, length: usize) {
         let _ = posix_fadvise(file, offset, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 }
-
-/// Whether an error says that the disk, or the user's share of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}

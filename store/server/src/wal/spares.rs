@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::segment::{self, SegmentFile, create_filled, is_full};
+use super::segment::{self, SegmentFile, create_filled};
 use super::{Error, SPARES};
+use crate::directory::is_full;
 
 /// Spares kept when cuts give more of them back than are used; the rest is deleted.
 const RECYCLED_MAX: usize = 4;

@@ -58,6 +58,16 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A server with a certificate of the CA that it trusts, its files in the folder.
+fn server(folder: &Path, ca: &Ca, more: &[&str]) -> Server {
+    let (certificate, key) = leaf(ca);
+    let certificate = write(folder, "server.crt", &certificate);
+    let key = write(folder, "server.key", &key);
+    let trusted = write(folder, "ca.crt", &ca.pem());
+    let files = ["--cert-file", &certificate, "--key-file", &key, "--trusted-ca-file", &trusted];
+    Server::quorate_tls(&[&files, more].concat())
+}
+
 async fn connect(
     server: &Server,
     trusted: &Ca,
@@ -81,19 +91,7 @@ async fn can_read(client: Result<Client, tonic::transport::Error>) -> bool {
 async fn only_clients_with_a_certificate_of_the_ca_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (ca(), ca());
-    let (certificate, key) = leaf(&ours);
-    let certificate = write(folder.path(), "server.crt", &certificate);
-    let key = write(folder.path(), "server.key", &key);
-    let trusted = write(folder.path(), "ca.crt", &ours.pem());
-    let server = Server::quorate_tls(&[
-        "--cert-file",
-        &certificate,
-        "--key-file",
-        &key,
-        "--trusted-ca-file",
-        &trusted,
-        "--client-cert-auth",
-    ]);
+    let server = server(folder.path(), &ours, &["--client-cert-auth"]);
     assert!(server.folder().join("data").exists());
     assert!(can_read(connect(&server, &ours, Some(leaf(&ours))).await).await);
     assert!(!can_read(connect(&server, &ours, None).await).await);
@@ -105,21 +103,8 @@ async fn only_clients_with_a_certificate_of_the_ca_are_served() {
 async fn a_client_whose_certificate_was_revoked_is_not_served() {
     let folder = tempfile::tempdir().unwrap();
     let ours = ca();
-    let (certificate, key) = leaf(&ours);
-    let certificate = write(folder.path(), "server.crt", &certificate);
-    let key = write(folder.path(), "server.key", &key);
-    let trusted = write(folder.path(), "ca.crt", &ours.pem());
     let list = write(folder.path(), "crl.pem", &revocation(&ours, 7));
-    let server = Server::quorate_tls(&[
-        "--cert-file",
-        &certificate,
-        "--key-file",
-        &key,
-        "--trusted-ca-file",
-        &trusted,
-        "--client-crl-file",
-        &list,
-    ]);
+    let server = server(folder.path(), &ours, &["--client-crl-file", &list]);
     assert!(can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 8))).await).await);
     assert!(!can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 7))).await).await);
 }
