@@ -2,6 +2,7 @@
 //!
 //! Follows the Raft thesis (pre-vote 9.6, leadership transfer 3.10, ReadIndex 6.4, writing to the leader's disk in parallel 10.2.1).
 
+mod asked;
 mod clock;
 mod convert;
 mod departure;
@@ -134,6 +135,7 @@ pub struct Replica {
     /// Changes up to here are told to those that leave by them (`departure`).
     told: Index,
     heard_commit: Index,
+    asked: asked::Asked,
 }
 
 impl Replica {
@@ -174,6 +176,7 @@ impl Replica {
             halted: false,
             told: 0,
             heard_commit: 0,
+            asked: asked::Asked::default(),
         };
         replica.draw_election_timeout();
         // Like etcd, a starting member waits for one more tick than the drawn surplus instead of a whole timeout: a live leader
@@ -270,6 +273,7 @@ impl Replica {
 
     /// Advances raft's clock by one heartbeat interval.
     pub fn tick(&mut self) {
+        self.lapse_requests();
         if self.role() != Role::Leader {
             if !self.may_campaign() {
                 // It must not campaign, but its word for a leader that is gone runs out: others may need its vote.
@@ -314,6 +318,7 @@ impl Replica {
             return;
         }
         self.hear_commit(message.get_msg_type(), message.term, message.commit);
+        self.answer_heartbeat(&message);
         // Errors say that the message was local, from a peer that is not in the configuration, or a dropped proposal, which
         // never comes by message here.
         let _ = self.node.step(message);
@@ -366,12 +371,6 @@ impl Replica {
     /// Hands leadership over; raft gives up after one election timeout.
     pub fn transfer_leader(&mut self, to: MemberId) {
         self.node.transfer_leader(to);
-    }
-
-    /// Asks the leader for a snapshot at or above the end of this member's log, though the log has no gap. Until it comes, no entry is
-    /// taken. May be repeated: without a leader, or before an entry of its term is here, nothing is asked.
-    pub fn request_snapshot(&mut self) {
-        let _ = self.node.request_snapshot();
     }
 
     /// A message to this member was lost: its progress is probed again.

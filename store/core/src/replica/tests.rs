@@ -289,3 +289,93 @@ fn who_was_tried_before_succeeds_only_when_there_is_no_other() {
     assert_eq!(replica.successor(Some(2)), Some(3));
     assert_eq!(replica.successor(Some(3)), Some(2));
 }
+
+/// Member 1 follows member 2, has entry 3 and knows of no commit of it, and asks for a snapshot.
+fn asking() -> Replica {
+    let mut replica = start(1);
+    append_to_first(&mut replica, 2, 1);
+    replica.request_snapshot();
+    drain(&mut replica);
+    replica
+}
+
+/// Member 2 sends the entry after `index`, whose term is `log_term`; returns whether it was taken.
+fn append_to_first(replica: &mut Replica, index: Index, log_term: Term) -> bool {
+    let entry = Entry { index: index + 1, term: 2, kind: EntryKind::Normal, data: bytes::Bytes::new() };
+    let mut append = message(MessageType::MsgAppend, 2, 2);
+    (append.index, append.log_term, append.commit) = (index, log_term, 2);
+    append.set_entries(vec![convert::raft_entry(&entry)].into());
+    step(replica, append);
+    let (number, _) = drain(replica);
+    replica.persisted(number);
+    replica.last_index() > index
+}
+
+fn heartbeat_to_first(replica: &mut Replica, commit: Index, context: &'static [u8]) -> Vec<raft::eraftpb::Message> {
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 2);
+    (heartbeat.commit, heartbeat.context) = (commit, context.into());
+    step(replica, heartbeat);
+    let mut answers = Vec::new();
+    while replica.has_output() {
+        let output = replica.output();
+        answers.extend(output.messages.into_iter().chain(output.persist.messages_after));
+    }
+    answers.into_iter().map(Message::into_raft).collect()
+}
+
+#[test]
+fn a_request_for_a_snapshot_of_what_is_not_committed_lapses_and_entries_are_taken_again() {
+    let mut replica = asking();
+    assert!(!append_to_first(&mut replica, 3, 2), "it waits for the snapshot");
+    for _ in 0..10 {
+        heartbeat_to_first(&mut replica, 2, b"");
+        replica.tick();
+    }
+    replica.request_snapshot();
+    assert!(append_to_first(&mut replica, 3, 2), "it does not ask anew before entry 3 is committed");
+    heartbeat_to_first(&mut replica, 3, b"");
+    replica.request_snapshot();
+    assert!(!append_to_first(&mut replica, 4, 2), "it waits for another snapshot");
+}
+
+#[test]
+fn a_request_for_a_snapshot_of_what_is_committed_does_not_lapse() {
+    let mut replica = asking();
+    for _ in 0..100 {
+        heartbeat_to_first(&mut replica, 3, b"");
+        replica.tick();
+    }
+    assert!(!append_to_first(&mut replica, 3, 2));
+}
+
+#[test]
+fn a_member_that_waits_for_a_snapshot_confirms_its_leader_to_readers() {
+    let mut replica = asking();
+    let answers = heartbeat_to_first(&mut replica, 2, b"read");
+    let of = |kind| answers.iter().find(|answer| answer.get_msg_type() == kind).expect("an answer");
+    assert_eq!(of(MessageType::MsgHeartbeatResponse).context, b"read".as_slice());
+    assert_eq!(of(MessageType::MsgAppendResponse).request_snapshot, 3);
+}
+
+#[test]
+fn a_leader_sends_entries_again_when_what_a_snapshot_was_asked_for_is_not_committed() {
+    let mut replica = leader();
+    replica.propose(bytes::Bytes::from_static(b"four")).unwrap();
+    let (number, _) = drain(&mut replica);
+    replica.persisted(number);
+    let mut request = message(MessageType::MsgAppendResponse, 2, 2);
+    (request.index, request.reject, request.request_snapshot) = (3, true, 4);
+    step(&mut replica, request);
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(sent, []);
+        replica.tick();
+        step(&mut replica, message(MessageType::MsgHeartbeatResponse, 2, 2));
+        while replica.has_output() {
+            let output = replica.output();
+            let messages = output.messages.into_iter().chain(output.persist.messages_after);
+            sent.extend(messages.flat_map(|message| message.into_raft().take_entries()).map(|entry| entry.index));
+        }
+    }
+    assert_eq!(sent, [4]);
+}
