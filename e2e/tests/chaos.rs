@@ -68,8 +68,15 @@ fn five_members_keep_every_promise_under_faults() {
 #[test]
 fn a_follower_that_was_away_and_one_that_lost_its_disk_catch_up_under_load() {
     let _one = alone();
-    let scenario =
-        catch_up::Scenario { revisions: 6_000, rate: 50, phase: Duration::from_secs(2), seed: 1, wal_keep_bytes: None };
+    let scenario = catch_up::Scenario {
+        revisions: 6_000,
+        rate: 50,
+        phase: Duration::from_secs(2),
+        seed: 1,
+        wal_keep_bytes: None,
+        apart: false,
+        rounds: 1,
+    };
     let report = catch_up::run(scenario, |line| println!("{line}")).unwrap();
     println!("{report}");
     assert_eq!(report.returns.len(), 2);

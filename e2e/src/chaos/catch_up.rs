@@ -44,6 +44,10 @@ pub struct Scenario {
     pub seed: u64,
     /// Bytes of the log that are kept for a follower that is away; `None` = as many as by default.
     pub wal_keep_bytes: Option<u64>,
+    /// The follower gets only the processor time that the others and the load leave: what it does itself is not measured.
+    pub apart: bool,
+    /// How often each way back is measured.
+    pub rounds: u32,
 }
 
 impl Scenario {
@@ -55,7 +59,7 @@ impl Scenario {
 /// One way of coming back.
 #[derive(Debug)]
 pub struct Return {
-    pub how: &'static str,
+    pub how: How,
     pub before: Lap,
     pub during: Lap,
     pub after: Lap,
@@ -90,10 +94,11 @@ impl Return {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { revisions, rate, seed, .. } = &self.scenario;
+        let Scenario { revisions, rate, seed, apart, .. } = &self.scenario;
+        let whose = if *apart { ", the follower on processor time that nobody else wants" } else { "" };
         writeln!(
             f,
-            "catch-up: three members, {rate} puts/s at the leader, {revisions} revisions missed, seed {seed}\n"
+            "catch-up: three members, {rate} puts/s at the leader, {revisions} revisions missed{whose}, seed {seed}\n"
         )?;
         writeln!(
             f,
@@ -121,7 +126,33 @@ impl fmt::Display for Report {
                 back.follower_memory.peak,
             )?;
         }
+        for how in [How::Away, How::Replaced] {
+            writeln!(
+                f,
+                "\n{how}: p99 ratio in the middle of {} rounds: {:.2}×",
+                self.scenario.rounds,
+                self.ratio(how)
+            )?;
+        }
         Ok(())
+    }
+}
+
+impl Report {
+    /// The ratio in the middle of all rounds of one way; with an even number the higher of the two.
+    fn ratio(&self, how: How) -> f64 {
+        let mut ratios: Vec<f64> = self.returns.iter().filter(|back| back.how == how).map(Return::ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            How::Away => "away",
+            How::Replaced => "replaced",
+        })
     }
 }
 
@@ -132,7 +163,8 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
         let mut cluster = Cluster::start(&plan, clients, Network::Shared, &scenario.flags())?;
         cluster.all_back().await.map_err(|violation| cluster.late(violation, BACK_WITHIN))?;
         let mut returns = Vec::new();
-        for how in [How::Away, How::Replaced] {
+        let round = [How::Away, How::Replaced];
+        for how in (0..scenario.rounds).flat_map(|_| round) {
             let back = measure(&mut cluster, &scenario, how, &progress).await?;
             progress(format!("{} after {:.1} s, p99 {:.2}×", back.how, back.took.as_secs_f64(), back.ratio()));
             returns.push(back);
@@ -141,9 +173,12 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
     })
 }
 
+/// Why a follower has to catch up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+pub enum How {
+    /// It was stopped while the revisions were written.
     Away,
+    /// It lost its disk.
     Replaced,
 }
 
@@ -156,6 +191,12 @@ async fn measure(
     let leader = cluster.leader().await.ok_or_else(|| cluster.late("an election", BACK_WITHIN))?;
     let follower = (leader + 1) % cluster.members.len();
     let follower_name = cluster.members[follower].name().to_owned();
+    if scenario.apart {
+        cluster.members[follower].set_apart();
+        cluster.members[follower].kill();
+        cluster.members[follower].start()?;
+        caught_up(cluster, leader, follower, Instant::now()).await?;
+    }
     let snapshots = installed_snapshots(cluster, follower);
     let meter = Meter::start(&cluster.endpoints, &[leader], scenario.rate, scenario.seed);
     // The first puts make connections and fill caches.
@@ -190,7 +231,6 @@ async fn measure(
     let (leader_memory, follower_memory) = (watch.end(), of_follower.end());
     let after = meter.measure(scenario.phase).await;
     drop(meter);
-    let how = if how == How::Away { "away" } else { "replaced" };
     let by_snapshot = installed_snapshots(cluster, follower) > snapshots;
     Ok(Return { how, before, during, after, took, by_snapshot, leader_memory, follower_memory })
 }

@@ -46,6 +46,8 @@ pub struct Member {
     clock_offset: i64,
     /// It has been added to a cluster that exists.
     joins: bool,
+    /// It gets only the processor time that nobody else wants.
+    apart: bool,
 }
 
 impl Member {
@@ -57,8 +59,8 @@ impl Member {
         log: PathBuf,
         group: Option<SlowDisk>,
     ) -> Member {
-        let (clock_offset, joins) = (0, false);
-        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins }
+        let (clock_offset, joins, apart) = (0, false, false);
+        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins, apart }
     }
 
     pub fn name(&self) -> &str {
@@ -97,14 +99,18 @@ impl Member {
     pub fn start(&mut self) -> Result<(), Error> {
         assert!(self.process.is_none(), "member {} runs already", self.settings.name);
         let binary = server_binary()?;
-        let mut command = if self.clock_offset == 0 {
-            self.disk.command(&binary)
-        } else {
+        let mut around: Vec<String> = Vec::new();
+        if self.clock_offset != 0 {
             let offset = self.clock_offset.to_string();
-            let mut command = self.disk.command("unshare");
-            command.args(["--time", "--monotonic", &offset, "--boottime", &offset, "--"]).arg(&binary);
-            command
-        };
+            around
+                .extend(["unshare", "--time", "--monotonic", &offset, "--boottime", &offset, "--"].map(str::to_owned));
+        }
+        if self.apart {
+            around.extend(["chrt", "--idle", "0"].map(str::to_owned));
+        }
+        around.push(binary.display().to_string());
+        let mut command = self.disk.command(&around[0]);
+        command.args(&around[1..]);
         let state = if self.joins { "existing" } else { "new" };
         command
             .arg(format!("--name={}", self.settings.name))
@@ -160,6 +166,11 @@ impl Member {
     /// From its next start its clocks are ahead by so many seconds.
     pub fn set_clock_offset(&mut self, seconds: i64) {
         self.clock_offset = seconds;
+    }
+
+    /// From its next start it gets only the processor time that nobody else wants (SCHED_IDLE), as if it ran on another machine.
+    pub fn set_apart(&mut self) {
+        self.apart = true;
     }
 
     /// Removes its data, and has it join the cluster at its next start.

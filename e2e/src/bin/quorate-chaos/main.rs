@@ -34,6 +34,13 @@ enum Command {
         /// Bytes of the log that members keep for one that is away, so that it comes back by the log
         #[arg(long)]
         wal_keep_bytes: Option<u64>,
+        /// Give the follower only the processor time that nobody else wants, as if it ran on a machine of its own. With TMPDIR
+        /// in memory it does not share a disk either
+        #[arg(long)]
+        apart: bool,
+        /// How often each way back is measured
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
     },
     /// Measure how soon leadership leaves a stalled or slow disk, and five members with two of them dead
     Liveness {
@@ -82,9 +89,10 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => strike(arguments),
-        Command::CatchUp { revisions, rate, seconds, seed, wal_keep_bytes } => {
+        Command::CatchUp { revisions, rate, seconds, seed, wal_keep_bytes, apart, rounds } => {
             let phase = Duration::from_secs(seconds);
-            show_catch_up(catch_up::Scenario { revisions, rate, phase, seed, wal_keep_bytes }).map(|()| true)
+            let scenario = catch_up::Scenario { revisions, rate, phase, seed, wal_keep_bytes, apart, rounds };
+            show_catch_up(scenario).map(|()| true)
         }
         Command::Liveness { stalls, rate, seconds, seed } => {
             let phase = Duration::from_secs(seconds);
