@@ -23,6 +23,12 @@ fn without_latch(context: Context<'_>) -> Option<Step> {
     if guard(Guard::FoundOnce, false) {
         return None;
     }
+    let trace = match trace {
+        Trace::Cluster(trace) => trace,
+        Trace::Refused { ordinal, refusal } => {
+            return Some(Step::stall("DirectoryRefused", format!("{}: {refusal}", context.desired.pod(ordinal))));
+        }
+    };
     Some(Step::stall(
         "LatchMissing",
         format!(
@@ -32,7 +38,15 @@ fn without_latch(context: Context<'_>) -> Option<Step> {
     ))
 }
 
-fn trace_of_a_cluster(observed: &Observed) -> Option<String> {
+/// What forbids founding.
+enum Trace<'a> {
+    /// A cluster, or what is left of one; says where it shows.
+    Cluster(String),
+    /// A disk that is not empty and that its server refuses: nobody knows whose it is.
+    Refused { ordinal: u32, refusal: &'a str },
+}
+
+fn trace_of_a_cluster(observed: &Observed) -> Option<Trace<'_>> {
     let marked = observed.volumes.iter().find_map(|(ordinal, volume)| {
         volume
             .marked
@@ -40,10 +54,11 @@ fn trace_of_a_cluster(observed: &Observed) -> Option<String> {
             .map(|mark| format!("the volume claim of ordinal {ordinal} belongs to cluster {}", mark.cluster_id))
     });
     let shown = observed.status_cluster_id.map(|id| format!("the status names cluster {id}"));
-    marked.or(shown).or_else(|| {
-        answered(observed).find_map(|(ordinal, state)| {
-            let is_empty = matches!(state.phase, MemberPhase::AwaitingAdmission | MemberPhase::Starting);
-            (!is_empty).then(|| format!("ordinal {ordinal} runs on a disk that is not empty"))
+    marked.or(shown).map(Trace::Cluster).or_else(|| {
+        answered(observed).find_map(|(ordinal, state)| match state.phase {
+            MemberPhase::AwaitingAdmission | MemberPhase::Starting => None,
+            MemberPhase::Refused => Some(Trace::Refused { ordinal, refusal: &state.refusal }),
+            _ => Some(Trace::Cluster(format!("ordinal {ordinal} runs on a disk that is not empty"))),
         })
     })
 }

@@ -74,6 +74,45 @@ fn marked_volume_without_a_latch_forbids_founding() {
 }
 
 #[test]
+fn refused_directory_stalls_with_what_its_server_says_and_is_worked_around_by_nothing() {
+    let refuse = |observed: &mut Observed, ordinal: u32| {
+        let mut state = fixture::state(&desired(3), ordinal, 3);
+        state = crate::observed::MemberState {
+            phase: crate::observed::MemberPhase::Refused,
+            member_id: None,
+            cluster_id: None,
+            disk_id: String::new(),
+            refusal: "data/FORMAT was written by a later version (format 9)".to_owned(),
+            ..state
+        };
+        observed.members.insert(ordinal, answered(state));
+    };
+    let message = |observed: &Observed| match step(&desired(3), observed) {
+        Step::Stall(stall) => (stall.reason, stall.message),
+        other => panic!("a stall was expected, not {other:?}"),
+    };
+    // Before founding, whichever pod it is: its disk may be that of a cluster.
+    for ordinal in [0, 2] {
+        let mut observed = fixture::nothing();
+        observed.pods.insert(ordinal, fixture::pod(ordinal));
+        refuse(&mut observed, ordinal);
+        let (reason, message) = message(&observed);
+        assert_eq!(reason, "DirectoryRefused");
+        assert!(message.contains(&format!("main-{ordinal}: data/FORMAT was written by a later")), "{message}");
+    }
+    // A voter's: its disk may be repaired, so it is no evidence of a loss, and it is reported by the status.
+    let mut observed = running(&desired(3), 3);
+    refuse(&mut observed, 1);
+    assert!(matches!(step(&desired(3), &observed), Step::Steady));
+    // A joining member's.
+    let mut observed = running(&desired(3), 2);
+    observed.pods.insert(2, fixture::pod(2));
+    with_operation(&mut observed, Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: None });
+    refuse(&mut observed, 2);
+    assert_eq!(message(&observed).0, "DirectoryRefused");
+}
+
+#[test]
 fn retained_disks_wait_for_the_annotation_and_are_then_taken_over() {
     let mut desired = desired(3);
     let observed = running(&desired, 3);

@@ -60,6 +60,16 @@ pub enum Error {
     Torn { family: &'static str, found: AppliedIndex, first: &'static str, expected: AppliedIndex },
 }
 
+impl Error {
+    /// The failure of the store behind this error; `None` when the rows were read and are not what they should be.
+    pub fn store_failure(&self) -> Option<&backend::Error> {
+        match self {
+            Error::Rows(mvcc::Error::Backend(error)) | Error::Members(RowError::Backend(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl From<backend::Error> for Error {
     fn from(error: backend::Error) -> Self {
         Error::Rows(error.into())

@@ -42,6 +42,8 @@ const FLUSH_LOOK: Duration = Duration::from_millis(2);
 pub enum OpenError {
     #[error("database {}: {reason}; if the disk is sound, rebuild this member from the others", .path.display())]
     RocksDb { path: PathBuf, reason: String },
+    #[error("database {} is damaged: {reason}; rebuild this member from the others", .path.display())]
+    Damaged { path: PathBuf, reason: String },
     #[error("database {}: {reason}; free space or grow the volume", .path.display())]
     NoSpace { path: PathBuf, reason: String },
     #[error("database {} holds family {family:?}, which this version does not know: start the version that wrote it", .path.display())]
@@ -58,9 +60,19 @@ pub enum OpenError {
 impl OpenError {
     fn of(path: &Path, reason: String) -> OpenError {
         let path = path.to_owned();
-        match trouble::is_no_space(&reason) {
-            true => OpenError::NoSpace { path, reason },
-            false => OpenError::RocksDb { path, reason },
+        match () {
+            () if trouble::is_no_space(&reason) => OpenError::NoSpace { path, reason },
+            () if is_corruption(&reason) || trouble::is_missing(&reason) => OpenError::Damaged { path, reason },
+            () => OpenError::RocksDb { path, reason },
+        }
+    }
+
+    /// Whether what the database holds is refused for good.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            OpenError::Damaged { .. } | OpenError::UnknownFamily { .. } | OpenError::FamiliesDiffer { .. } => true,
+            OpenError::RocksDb { .. } | OpenError::NoSpace { .. } => false,
+            OpenError::Read(error) => is_corruption(&error.reason),
         }
     }
 
@@ -127,7 +139,7 @@ impl Database {
         };
         let rocks = opened.map_err(failed)?;
         if let Some(reason) = trouble::missing_file(&rocks, directory).map_err(failed)? {
-            return Err(OpenError::RocksDb { path: directory.to_owned(), reason });
+            return Err(OpenError::Damaged { path: directory.to_owned(), reason });
         }
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);

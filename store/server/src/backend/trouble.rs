@@ -75,6 +75,11 @@ pub(super) fn is_no_space(text: &str) -> bool {
     ["No space left on device", "Disk quota exceeded"].iter().any(|cause| text.contains(cause))
 }
 
+/// Whether RocksDB says that a file which it counts on is not there.
+pub(super) fn is_missing(text: &str) -> bool {
+    text.contains("No such file or directory")
+}
+
 /// Whether RocksDB says that what it read is not what was written.
 pub fn is_corruption(text: &str) -> bool {
     text.contains("Corruption")

@@ -83,6 +83,32 @@ impl Error {
         matches!(self, Error::NoSpace { .. })
     }
 
+    /// Whether what the directory holds is refused for good: no other try, room or permission changes it, but somebody's hand.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Error::Future { .. }
+            | Error::Malformed { .. }
+            | Error::MemberMissing { .. }
+            | Error::Etcd { .. }
+            | Error::Foreign { .. }
+            | Error::OtherCluster { .. }
+            | Error::OtherMember { .. }
+            | Error::Removed { .. }
+            | Error::LogLost { .. } => true,
+            // The flag is wrong, another process has it, a call was wrong, or the system may give way.
+            Error::NotADirectory { .. }
+            | Error::Locked { .. }
+            | Error::NotRemoved { .. }
+            | Error::OtherOwner { .. }
+            | Error::Stale { .. }
+            | Error::SetAside { .. }
+            | Error::Permission { .. }
+            | Error::ReadOnly { .. }
+            | Error::NoSpace { .. }
+            | Error::Io { .. } => false,
+        }
+    }
+
     /// Makes an error of a failed system call, with the remedy that fits its kind.
     pub(super) fn writing(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| {

@@ -1,7 +1,7 @@
 //! The member before and beside raft: its phase, and how an empty directory becomes a member's. One place for the rules of disk
 //! identity: an empty disk is never admitted under the id of a member that was added with another.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
@@ -23,6 +23,8 @@ pub enum Phase {
     Starting,
     Running,
     Removed,
+    /// What the directory holds cannot be used; raft does not run.
+    Refused,
     Fenced,
 }
 
@@ -43,13 +45,18 @@ pub enum Refused {
     Empty,
     #[error("this pod belongs to {}, UID {}, the request is of {}, UID {}", .own.name, .own.uid, .given.name, .given.uid)]
     Owner { own: Owner, given: Owner },
+    #[error("the data directory is refused, and nothing is done with it: {0}")]
+    Refusal(String),
     #[error(transparent)]
     Directory(#[from] directory::Error),
 }
 
 /// What the Admin service and the life of the member share.
 pub struct Admission {
-    directory: Directory,
+    /// Invariant: `None` only beside a refusal.
+    directory: Option<Directory>,
+    /// Why the directory is refused.
+    refusal: OnceLock<String>,
     pub log: logging::Handle,
     /// What the operator must present without certificates.
     token: Option<String>,
@@ -71,11 +78,11 @@ pub struct Planes {
 }
 
 impl Admission {
-    /// A log level that was pushed holds again.
+    /// A log level that was pushed holds again. Without a directory `refuse` has to follow.
     ///
     /// # Errors
     /// The admin token's file or a TLS file cannot be used.
-    pub fn new(directory: Directory, config: &Config, log: logging::Handle) -> Result<Admission, Error> {
+    pub fn new(directory: Option<Directory>, config: &Config, log: logging::Handle) -> Result<Admission, Error> {
         let token = match config.admin.as_ref().map(|admin| &admin.access) {
             Some(AdminAccess::Token { file, .. }) => {
                 let text = std::fs::read_to_string(file);
@@ -88,11 +95,13 @@ impl Admission {
         };
         let planes =
             Planes { client: load(&config.client_tls, &["h2", "http/1.1"])?, peer: load(&config.peer_tls, &[])? };
-        if let Some(level) = directory.member().log_level.and_then(|pushed| pushed.value.parse().ok()) {
+        let member = directory.as_ref().map(Directory::member);
+        if let Some(level) = member.and_then(|member| member.log_level).and_then(|pushed| pushed.value.parse().ok()) {
             log.set_level(level);
         }
         Ok(Admission {
             directory,
+            refusal: OnceLock::new(),
             log,
             token,
             bound: watch::Sender::new(false),
@@ -108,8 +117,30 @@ impl Admission {
         })
     }
 
-    pub fn directory(&self) -> &Directory {
-        &self.directory
+    /// The directory, to do something with it.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn directory(&self) -> Result<&Directory, Refused> {
+        match (&self.directory, self.refusal.get()) {
+            (Some(directory), None) => Ok(directory),
+            (_, refusal) => Err(Refused::Refusal(refusal.cloned().unwrap_or_default())),
+        }
+    }
+
+    /// What is known of this member: nothing where the directory could not be opened.
+    pub fn member(&self) -> Option<directory::Member> {
+        self.directory.as_ref().map(Directory::member)
+    }
+
+    /// Why the directory is refused; `None` while it is not.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.get().map(String::as_str)
+    }
+
+    /// From now on nothing is done with the directory.
+    pub(super) fn refuse(&self, error: &Error) {
+        self.refusal.get_or_init(|| error.to_string());
     }
 
     pub fn member_name(&self) -> &str {
@@ -134,7 +165,10 @@ impl Admission {
     }
 
     pub fn phase(&self) -> Phase {
-        let member = self.directory.member();
+        let member = match self.directory() {
+            Ok(directory) => directory.member(),
+            Err(_) => return Phase::Refused,
+        };
         if member.tombstone.is_some() {
             Phase::Removed
         } else if self.awaits_adoption(&member) {
@@ -161,8 +195,10 @@ impl Admission {
     pub async fn bound(&self) {
         let mut bound = self.bound.subscribe();
         loop {
-            let member = self.directory.member();
-            if member.tombstone.is_none() && member.identity.is_some() && !self.awaits_adoption(&member) {
+            let is_open = |member: &directory::Member| {
+                member.tombstone.is_none() && member.identity.is_some() && !self.awaits_adoption(member)
+            };
+            if self.member().as_ref().is_some_and(is_open) {
                 return;
             }
             // The sender lives as long as this does.
@@ -177,7 +213,7 @@ impl Admission {
     }
 
     fn check_disk(&self, expected: &str) -> Result<String, Refused> {
-        let actual = self.directory.member().disk_id;
+        let actual = self.directory()?.member().disk_id;
         if expected == actual { Ok(actual) } else { Err(Refused::Disk { expected: expected.to_owned(), actual }) }
     }
 
@@ -210,7 +246,7 @@ impl Admission {
         if founding.cluster_id != expected_cluster_id {
             return Err(Refused::ClusterId { expected: expected_cluster_id, actual: founding.cluster_id });
         }
-        let identity = bind_founded(&self.directory, &members, &token, name, Some(owner))?;
+        let identity = bind_founded(self.directory()?, &members, &token, name, Some(owner))?;
         self.changed();
         Ok(identity)
     }
@@ -236,7 +272,7 @@ impl Admission {
         }
         let identity = Identity { cluster_id, member_id, name: self.member_name.clone() };
         let admission = directory::Admission { origin: Origin::Admitted, members };
-        self.directory.bind(&identity, admission, Some(owner))?;
+        self.directory()?.bind(&identity, admission, Some(owner))?;
         self.changed();
         Ok(())
     }
@@ -248,12 +284,13 @@ impl Admission {
     /// No cluster, another one than the caller means, or another owner than this process was started for.
     pub fn adopt(&self, cluster_id: u64, owner: Owner) -> Result<(), Refused> {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.directory.member().identity.is_none() {
+        let directory = self.directory()?;
+        if directory.member().identity.is_none() {
             return Err(Refused::Empty);
         }
         self.check_owner(&owner)?;
-        self.directory.check_cluster(cluster_id)?;
-        self.directory.update(|member| {
+        directory.check_cluster(cluster_id)?;
+        directory.update(|member| {
             member.owner = Some(owner);
             Ok(())
         })?;
@@ -266,11 +303,11 @@ impl Admission {
     /// # Errors
     /// The disk.
     pub fn bury(&self) -> Result<(), directory::Error> {
-        let member = self.directory.member();
-        let Some(identity) = member.identity else { return Ok(()) };
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let Some(identity) = directory.member().identity else { return Ok(()) };
         let index = self.store().map_or(0, |store| store.membership().index());
         tracing::warn!("this member was removed; its directory is kept, and will not run raft again");
-        self.directory.bury(Tombstone {
+        directory.bury(Tombstone {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             index,

@@ -5,6 +5,7 @@ mod admission;
 mod join;
 mod open;
 mod ready;
+mod refusal;
 mod room;
 mod serve;
 
@@ -19,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Founding};
 use crate::directory::{self, Directory};
 use crate::driver::{Ended, Fatal};
-use crate::{listen, logging, tls};
+use crate::{backend, listen, logging, tls};
 
 /// Why a member cannot start or go on; each text names file or flag and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,18 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether what the directory holds is refused for good: a start after this one would end in the same way.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Error::Directory(error) => error.is_refusal(),
+            Error::Start(error) => error.is_refusal(),
+            Error::Store(error) => backend::is_corruption(&error.reason),
+            Error::Wal(error) => error.is_refusal(),
+            Error::State(error) => error.store_failure().is_none_or(|error| backend::is_corruption(&error.reason)),
+            _ => false,
+        }
+    }
 }
 
 /// Runs a member until it is told to stop, is removed, or fails.
@@ -90,11 +103,15 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
     };
     tokio::pin!(stop);
     let open_directory = || Ok(Directory::open(&config.data_dir, config.wal_dir.as_deref())?);
-    let directory = tokio::select! {
-        directory = room::wait_for_room(open_directory, |_| {}) => directory?,
+    let opened = tokio::select! {
+        opened = room::wait_for_room(open_directory, |_| {}) => opened,
         () = &mut stop => return Ok(()),
     };
-    let admission = Arc::new(Admission::new(directory.clone(), &config, log)?);
+    let directory = match opened {
+        Ok(directory) => directory,
+        Err(error) => return refusal::tell(error, &config, log, stop).await,
+    };
+    let admission = Arc::new(Admission::new(Some(directory.clone()), &config, log)?);
     let early = serve::Early::start(&config, &admission).await?;
     if directory.member().identity.is_none() {
         config.check_founding()?;
@@ -112,15 +129,17 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
             return Ok(());
         }
     }
-    let full = &early.metrics().disk.full;
-    let opened = tokio::select! {
-        opened = room::wait_for_room(|| open(&config, &directory), |is_full| full.set(i64::from(is_full))) => opened?,
+    let started = tokio::select! {
+        started = start(&config, &directory, &admission, &early) => started,
         () = &mut stop => {
             early.stop().await;
             return Ok(());
         }
     };
-    let running = serve::Running::start(&config, opened, &admission, early.metrics().clone()).await?;
+    let running = match started {
+        Ok(running) => running,
+        Err(error) => return refusal::hold(error, &config, &admission, early, stop).await,
+    };
     tokio::select! {
         () = running.ended() => {}
         () = &mut stop => {}
@@ -132,6 +151,18 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
         Ended::Removed => admission.bury().map_err(Error::from),
         Ended::Failed(fatal) => Err(fatal.into()),
     }
+}
+
+/// Opens what the directory holds, once the disk has room for it, and runs raft on it.
+async fn start(
+    config: &Config,
+    directory: &Directory,
+    admission: &Arc<Admission>,
+    early: &serve::Early,
+) -> Result<serve::Running, Error> {
+    let full = &early.metrics().disk.full;
+    let opened = room::wait_for_room(|| open(config, directory), |is_full| full.set(i64::from(is_full))).await?;
+    serve::Running::start(config, opened, admission, early.metrics().clone()).await
 }
 
 /// Binds an empty directory to the cluster that the flags describe; a directory with data ignores them but for the check that they

@@ -49,6 +49,16 @@ pub struct Early {
 /// The pages before raft runs answer that there is no cluster; afterwards they ask the store.
 struct Life(Arc<Admission>);
 
+impl Life {
+    /// Why nothing can be read.
+    fn idle(&self) -> ApiError {
+        ApiError::Unmapped(match self.0.refusal() {
+            Some(refusal) => format!("raft does not run, the data directory is refused: {refusal}"),
+            None => format!("raft does not run: {:?}", self.0.phase()),
+        })
+    }
+}
+
 impl Probe for Life {
     fn facts(&self) -> Facts {
         self.0.store().map_or_else(Facts::default, |store| store.facts())
@@ -66,7 +76,7 @@ impl Probe for Life {
         async {
             match self.0.store() {
                 Some(store) => store.linearizable_read().await,
-                None => Err(ApiError::Unmapped(format!("raft does not run: {:?}", self.0.phase()))),
+                None => Err(self.idle()),
             }
         }
         .boxed()
@@ -76,6 +86,7 @@ impl Probe for Life {
         async move {
             match self.0.store() {
                 Some(store) => store.lag(patience).await,
+                None if self.0.refusal().is_some() => Err(self.idle()),
                 None => Ok(None),
             }
         }

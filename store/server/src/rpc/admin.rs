@@ -39,6 +39,12 @@ impl AdminService {
         if same { Ok(()) } else { Err(Status::unauthenticated("the admin token is missing or wrong")) }
     }
 
+    /// As `authorize`; and nothing but the member's state is answered while its directory is refused.
+    fn enter<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.authorize(request)?;
+        self.admission.directory().map(drop).map_err(refused)
+    }
+
     fn store(&self) -> Result<Arc<Store>, Status> {
         let not_running = || Status::unavailable(format!("raft does not run: phase {:?}", self.admission.phase()));
         self.admission.store().ok_or_else(not_running)
@@ -105,7 +111,7 @@ pub fn parse_limits(limits: &directory::Limits) -> Limits {
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn found(&self, request: Request<admin::FoundRequest>) -> Result<Response<admin::FoundResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let admin::FoundRequest { owner_uid, owner_name, member_name, peer_urls, expected_cluster_id, disk_id } =
             request.into_inner();
         let owner = Owner { uid: owner_uid, name: owner_name };
@@ -116,7 +122,7 @@ impl Admin for AdminService {
     }
 
     async fn admit(&self, request: Request<admin::AdmitRequest>) -> Result<Response<admin::AdmitResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let admin::AdmitRequest { member_id, owner_uid, owner_name, disk_id, configuration } = request.into_inner();
         let configuration = configuration.ok_or_else(|| Status::invalid_argument("configuration is missing"))?;
         let seeds = configuration.members.into_iter().map(Seed::from).collect();
@@ -128,7 +134,7 @@ impl Admin for AdminService {
     }
 
     async fn adopt(&self, request: Request<admin::AdoptRequest>) -> Result<Response<admin::AdoptResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let admin::AdoptRequest { cluster_id, owner_uid, owner_name } = request.into_inner();
         let admission = self.admission.clone();
         let owner = Owner { uid: owner_uid, name: owner_name };
@@ -141,19 +147,21 @@ impl Admin for AdminService {
         request: Request<admin::MemberStateRequest>,
     ) -> Result<Response<admin::MemberStateResponse>, Status> {
         self.authorize(&request)?;
-        let member = self.admission.directory().member();
-        let owner = member.owner.unwrap_or(Owner { uid: String::new(), name: String::new() });
-        let identity = member.identity;
+        let member = self.admission.member();
+        let (owner, identity) =
+            member.as_ref().map_or((None, None), |member| (member.owner.clone(), member.identity.clone()));
+        let owner = owner.unwrap_or(Owner { uid: String::new(), name: String::new() });
         let mut state = admin::MemberStateResponse {
             phase: phase(self.admission.phase()).into(),
             cluster_id: identity.as_ref().map_or(0, |identity| identity.cluster_id),
             member_id: identity.as_ref().map_or(0, |identity| identity.member_id),
             member_name: self.admission.member_name().to_owned(),
-            disk_id: member.disk_id,
+            disk_id: member.as_ref().map_or_else(String::new, |member| member.disk_id.clone()),
             owner_uid: owner.uid,
             owner_name: owner.name,
             version: version::QUORATE.to_owned(),
-            disk_age_seconds: unix_seconds().saturating_sub(member.born_unix_seconds),
+            disk_age_seconds: member.map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
+            refusal: self.admission.refusal().unwrap_or_default().to_owned(),
             ..Default::default()
         };
         if let Some(store) = self.admission.store() {
@@ -171,7 +179,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::ConfigurationRequest>,
     ) -> Result<Response<admin::ConfigurationResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let store = self.store()?;
         store.linearizable().await?;
         let configuration = configuration(store.identity().cluster_id, &store.membership());
@@ -182,7 +190,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::ChangeMembershipRequest>,
     ) -> Result<Response<admin::ChangeMembershipResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let store = self.store()?;
         if !store.status().is_leader() {
             return Err(ApiError::NotLeader.into());
@@ -201,7 +209,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::SetTimersRequest>,
     ) -> Result<Response<admin::SetTimersResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         self.push_timers(request.into_inner()).await?;
         Ok(Response::new(admin::SetTimersResponse {}))
     }
@@ -210,7 +218,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::SetLimitsRequest>,
     ) -> Result<Response<admin::SetLimitsResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let admin::SetLimitsRequest { generation, limits } = request.into_inner();
         let limits = limits.ok_or_else(|| Status::invalid_argument("limits are missing"))?;
         let admin::Limits { quota_bytes, request_bytes_max, txn_ops_max } = limits;
@@ -232,7 +240,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::SetLogLevelRequest>,
     ) -> Result<Response<admin::SetLogLevelResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let admin::SetLogLevelRequest { generation, level } = request.into_inner();
         let parsed: crate::config::LogLevel =
             level.parse().map_err(|error: crate::config::UnknownLevel| Status::invalid_argument(error.to_string()))?;
@@ -246,7 +254,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::ReloadTlsRequest>,
     ) -> Result<Response<admin::ReloadTlsResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let planes = self.admission.planes();
         for plane in [&planes.client, &planes.peer].into_iter().flatten() {
             plane.reload().map_err(|error| Status::failed_precondition(error.to_string()))?;
@@ -260,7 +268,7 @@ impl Admin for AdminService {
     }
 
     async fn fence(&self, request: Request<admin::FenceRequest>) -> Result<Response<admin::FenceResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         self.push_fence(request.into_inner()).await?;
         Ok(Response::new(admin::FenceResponse {}))
     }
@@ -269,9 +277,9 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::SetAsideRequest>,
     ) -> Result<Response<admin::SetAsideResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let owner_uid = request.into_inner().owner_uid;
-        let directory = self.admission.directory().clone();
+        let directory = self.admission.directory().map_err(refused)?.clone();
         let path = blocking(move || directory.set_aside(&owner_uid)).await?.map_err(disk)?;
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(Response::new(admin::SetAsideResponse { path: name }))
@@ -281,7 +289,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::RaiseFeatureLevelRequest>,
     ) -> Result<Response<admin::RaiseFeatureLevelResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         membership::raise_feature_level(&*self.store()?, request.into_inner().level).await?;
         Ok(Response::new(admin::RaiseFeatureLevelResponse {}))
     }
@@ -290,7 +298,7 @@ impl Admin for AdminService {
         &self,
         request: Request<admin::HandOverRequest>,
     ) -> Result<Response<admin::HandOverResponse>, Status> {
-        self.authorize(&request)?;
+        self.enter(&request)?;
         let store = self.store()?;
         let wanted = request.into_inner().member_id;
         let target = if wanted == 0 { store.successor().await? } else { wanted };
@@ -311,6 +319,7 @@ fn phase(phase: Phase) -> admin::Phase {
         Phase::Starting => admin::Phase::Starting,
         Phase::Running => admin::Phase::Running,
         Phase::Removed => admin::Phase::Removed,
+        Phase::Refused => admin::Phase::Refused,
         Phase::Fenced => admin::Phase::Fenced,
     }
 }

@@ -19,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use quorate_core::log::Index;
+use quorate_core::membership::RowError;
 
 use crate::{backend, directory};
 
@@ -72,6 +73,26 @@ impl Error {
             Error::Open(error) => error.is_no_space(),
             Error::Directory(error) => error.is_no_space(),
             _ => false,
+        }
+    }
+
+    /// Whether the snapshot itself is at fault, and not the system that it is read from.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Error::Format { .. }
+            | Error::Manifest { .. }
+            | Error::Chunk { .. }
+            | Error::Order { .. }
+            | Error::Checksum { .. }
+            | Error::Incomplete { .. }
+            | Error::Point { .. }
+            | Error::Configuration { .. }
+            | Error::Members(RowError::Malformed { .. }) => true,
+            Error::Applied(error) => error.store_failure().is_none_or(|error| backend::is_corruption(&error.reason)),
+            Error::Backend(error) | Error::Members(RowError::Backend(error)) => backend::is_corruption(&error.reason),
+            Error::Open(error) => error.is_refusal(),
+            Error::Directory(error) => error.is_refusal(),
+            Error::NoSpace { .. } | Error::Io { .. } => false,
         }
     }
 

@@ -54,6 +54,21 @@ impl StartError {
     }
 }
 
+impl StartError {
+    /// Whether what is on disk is refused for good: no other try changes it.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            StartError::Directory(error) => error.is_refusal(),
+            StartError::Backend(error) => error.is_refusal(),
+            StartError::Read(error) => backend::is_corruption(&error.reason),
+            StartError::Wal(error) => error.is_refusal(),
+            StartError::SnapshotMissing { .. } | StartError::DatabaseOld { .. } => true,
+            StartError::SnapshotBad { source, .. } => source.is_refusal(),
+            StartError::SnapshotWaits { .. } => false,
+        }
+    }
+}
+
 /// Everything that a member has on disk, open.
 pub struct Storage {
     pub backend: Backend,

@@ -116,6 +116,11 @@ impl Error {
         self.is_no_space() || matches!(self, Error::Io { source, .. } if crate::directory::is_full(source))
     }
 
+    /// Whether what the log holds is refused for good.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Recovery(_))
+    }
+
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { operation, path: path.to_owned(), source }
     }

@@ -12,4 +12,5 @@ mod member;
 #[path = "../common/ports.rs"]
 mod ports;
 mod refusals;
+mod refused;
 mod small_disk;

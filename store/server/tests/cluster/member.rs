@@ -70,6 +70,10 @@ impl Member {
         }
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
     pub fn with_flag(mut self, flag: &str) -> Member {
         self.flags.push(flag.to_owned());
         self
@@ -150,7 +154,12 @@ impl Member {
 
     /// A page of the client listener: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.client)).unwrap();
+        Member::page(self.client, path)
+    }
+
+    /// A page of the listener on this port: status and body.
+    pub fn page(port: u16, path: &str) -> (u16, String) {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_api::admin;
 use tonic::Status;
 
-use super::{AdminService, blocking, disk};
+use super::{AdminService, blocking, disk, refused};
 use crate::config;
 use crate::directory::{self, Member, Setting};
 use crate::store::{Store, Timers};
@@ -35,7 +35,7 @@ impl AdminService {
         let push = move |member: &mut Member| Setting::push(&mut member.fence, generation, fenced);
         let _one = self.changing.lock().await;
         // A push that is refused must not cost the leadership.
-        push(&mut self.admission.directory().member()).map_err(disk)?;
+        push(&mut self.admission.directory().map_err(refused)?.member()).map_err(disk)?;
         let store = self.admission.store();
         if fenced && let Some(store) = &store {
             hand_over(store).await;
@@ -52,7 +52,7 @@ impl AdminService {
         &self,
         change: impl FnOnce(&mut Member) -> Result<(), directory::Error> + Send + 'static,
     ) -> Result<(), Status> {
-        let directory = self.admission.directory().clone();
+        let directory = self.admission.directory().map_err(refused)?.clone();
         blocking(move || directory.update(change)).await?.map_err(disk)
     }
 }
