@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::Backend;
-use crate::inbox::{Inbox, Input};
+use crate::inbox::{Inbox, Input, Offered, Source};
 use crate::lessor::Lessor;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
@@ -188,7 +188,7 @@ impl Store {
         }
         let (_waiting, answer) = self.0.proposals.wait(id.counter);
         let began = Instant::now();
-        self.push(Event::Propose(Proposal { id, payload: Payload::Command(data) }))?;
+        self.hand_over(Proposal { id, payload: Payload::Command(data) })?;
         match tokio::time::timeout(self.request_timeout(), answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
@@ -234,6 +234,16 @@ impl Store {
         let Identity { member_id, boot, .. } = self.0.identity;
         let counter = self.0.counter.fetch_add(1, Ordering::Relaxed) + 1;
         CommandId { member: member_id, boot, counter }
+    }
+
+    /// Gives a proposal to the driver. Refused as etcd does when more waits than can be taken: nothing happened to it then.
+    fn hand_over(&self, proposal: Proposal) -> Result<(), ApiError> {
+        let bytes = proposal.bytes();
+        match self.0.inbox.offer(Source::Clients, Event::Propose(proposal), bytes) {
+            Offered::Taken => Ok(()),
+            Offered::Full(_) => Err(ApiError::RequestTooManyRequests),
+            Offered::Closed => Err(ApiError::Stopped),
+        }
     }
 
     fn push(&self, event: Event) -> Result<(), ApiError> {

@@ -18,11 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::FRAME_BYTES_MAX;
 use super::handshake::{self, Channel, Hello};
 use super::{Call, Frame, Local, Peers, Reply, Stream, lifeline};
-use crate::inbox::Input;
+use crate::inbox::{Inbox, Offered, Source};
 
 /// TLS and the handshake must be through by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// While the driver is behind, a reader looks again this often; TCP holds the peer back meanwhile.
+/// While the inbox has no room, a connection offers its frame again this often; TCP holds the peer back meanwhile, and what finds no
+/// room there is dropped (`peer/queue`), which raft permits.
 const BEHIND_PAUSE: Duration = Duration::from_millis(1);
 
 /// A call of another member, to be answered.
@@ -131,10 +132,8 @@ async fn read_frames(
     let mut buffer = BytesMut::with_capacity(64 << 10);
     loop {
         let Some(body) = next_frame(&mut reader, &mut buffer).await? else { return Ok(()) };
-        while inbox.is_behind() {
-            tokio::time::sleep(BEHIND_PAUSE).await;
-        }
-        peers.links().update(hello.from, |link| link.received_bytes += body.len() as u64 + 4);
+        let bytes = body.len();
+        peers.links().update(hello.from, |link| link.received_bytes += bytes as u64 + 4);
         let frame = Frame::decode(body.freeze()).map_err(|error| handshake::Error::Refused(error.to_string()))?;
         let event = match frame {
             Frame::Raft(message) if message.from() != hello.from => {
@@ -163,9 +162,21 @@ async fn read_frames(
                 continue;
             }
         };
-        if !inbox.push(Input::Event(event)) {
+        if !deliver(&inbox, event, bytes).await {
             return Ok(());
         }
+    }
+}
+
+/// Waits until the inbox takes the event; false when the driver has stopped.
+async fn deliver(inbox: &Inbox, mut event: Event, bytes: usize) -> bool {
+    loop {
+        match inbox.offer(Source::Peers, event, bytes) {
+            Offered::Taken => return true,
+            Offered::Closed => return false,
+            Offered::Full(back) => event = back,
+        }
+        tokio::time::sleep(BEHIND_PAUSE).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What crosses between two members when one of them leaves the configuration.
+//! What crosses between two members: when one of them leaves the configuration, and when one does not take it.
 
 use std::net::TcpListener as StdListener;
 
@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::inbox::Bounds;
 
 /// More than the transport writes at once.
 const FRAMES: usize = 40;
@@ -22,14 +23,14 @@ fn membership(urls: &[String]) -> Membership {
     membership
 }
 
-fn peers(member_id: MemberId, membership: &Membership) -> Peers {
+fn peers(member_id: MemberId, membership: &Membership, inbox: Inbox) -> Peers {
     let local = Local {
         cluster_id: 7,
         member_id,
         boot: 1,
         disk_id: String::new(),
         tls: None,
-        inbox: Arc::default(),
+        inbox: Arc::new(inbox),
         budget: Budget::new(1 << 30),
         membership: ArcSwap::from_pointee(membership.clone()),
         feature_level: AtomicU64::new(1),
@@ -61,7 +62,7 @@ async fn what_waits_for_a_member_that_leaves_the_configuration_still_reaches_it(
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let before = membership(&["http://127.0.0.1:1".to_owned(), url]);
-    let (here, there) = (peers(1, &before), peers(2, &before));
+    let (here, there) = (peers(1, &before, Inbox::default()), peers(2, &before, Inbox::default()));
     let inbox = there.local().inbox.clone();
     let (calls, _calls) = mpsc::channel(1);
     let (snapshots, _snapshots) = mpsc::channel(1);
@@ -77,4 +78,34 @@ async fn what_waits_for_a_member_that_leaves_the_configuration_still_reaches_it(
     let seen = tokio::task::spawn_blocking(move || arrived(&inbox, FRAMES)).await.unwrap();
     assert_eq!(seen, FRAMES, "frames that were queued before it left");
     assert!(here.all_links().is_empty(), "{:?}", here.all_links());
+}
+
+/// A driver that is long in one turn: what its peers send waits in a bounded inbox, then in the connection and with the sender, and
+/// all of it comes when the driver takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_take_its_frames_holds_a_bounded_part_of_them() {
+    const HELD: usize = 5;
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let membership = membership(&["http://127.0.0.1:1".to_owned(), url]);
+    let few = Bounds { items: 1_000, bytes: HELD * (FRAME_BYTES + 1_000) };
+    let (here, there) = (peers(1, &membership, Inbox::default()), peers(2, &membership, Inbox::bounded(few, few)));
+    let (inbox, links) = (there.local().inbox.clone(), there.clone());
+    let (calls, _calls) = mpsc::channel(1);
+    let (snapshots, _snapshots) = mpsc::channel(1);
+    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, there, calls, snapshots));
+    here.update(&membership);
+    for _ in 0..FRAMES {
+        assert!(here.queue(2, frame()));
+    }
+    // The frame after those that fit was read, too, and waits in the connection.
+    let received = || links.all_links().get(&1).map_or(0, |link| link.received_bytes);
+    while received() < ((HELD + 1) * FRAME_BYTES) as u64 {
+        tokio::task::yield_now().await;
+    }
+    let first = inbox.drain(Instant::now(), 0).items.len();
+    assert_eq!(first, HELD);
+    let rest = tokio::task::spawn_blocking(move || arrived(&inbox, FRAMES - first)).await.unwrap();
+    assert_eq!(first + rest, FRAMES, "nothing is lost");
 }

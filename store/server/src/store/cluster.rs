@@ -33,7 +33,7 @@ impl Store {
         self.0.membership.load().check(&proposed, self.status().feature_level)?;
         let (_waiting, answer) = self.0.proposals.wait_change(id.counter);
         let began = Instant::now();
-        self.push(Event::Propose(Proposal { id, payload: Payload::Change(proposed) }))?;
+        self.hand_over(Proposal { id, payload: Payload::Change(proposed) })?;
         match tokio::time::timeout(self.request_timeout(), answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ApiError::Stopped.into()),
