@@ -144,6 +144,16 @@ pub enum AdminAccess {
     Token { file: PathBuf, tls: Option<tls::Files> },
 }
 
+impl AdminAccess {
+    /// TLS of the listener; `None` without.
+    pub fn tls(&self) -> Option<&tls::Files> {
+        match self {
+            AdminAccess::MutualTls(files) => Some(files),
+            AdminAccess::Token { tls, .. } => tls.as_ref(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     pub level: LogLevel,
@@ -210,6 +220,10 @@ pub enum Warning {
         plane: &'static str,
         url: Url,
     },
+    /// Files were given where self-signed ones were asked for.
+    SelfSignedIgnored {
+        plane: &'static str,
+    },
     DefaultName,
     LargeRequests {
         bytes: u32,
@@ -228,6 +242,7 @@ impl fmt::Display for Warning {
                     "scheme of {plane} url {url} is http or unix while key and cert files are present; ignoring key and cert files"
                 )
             }
+            Warning::SelfSignedIgnored { plane } => write!(f, "ignoring {plane} auto TLS since certs given"),
             Warning::DefaultName => f.write_str("this member has the default name; set --name to tell members apart"),
             Warning::LargeRequests { bytes } => {
                 write!(f, "--max-request-bytes is {bytes}: requests above 10 MiB delay everything behind them")

@@ -4,23 +4,29 @@
 //! a handshake at most once a second, so a rotated Secret is used without restart. Files that cannot be read then leave the old
 //! ones in place and are logged.
 //!
+//! A self-signed pair (`self_signed`) is made at the start where it is asked for. It encrypts; nobody is verified with it, as in etcd.
+//!
 //! Invariant: with a CA the other side must present a certificate that it signed; sessions are never resumed, because a resumed
 //! session would skip that check.
 
 mod live;
 mod material;
+mod self_signed;
 mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use crate::config::tls::{Files, Protocol, Version};
+pub use self_signed::ensure as ensure_self_signed;
+
 use live::{Live, Side};
-use verify::{ClientVerifier, ServerVerifier};
+use verify::{AnyServer, ClientVerifier, ServerVerifier};
 
 /// Why TLS cannot start or reload; each text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,12 @@ pub enum Error {
     Pair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("CA {path} cannot be used: {reason}; give the PEM certificates of the CA itself")]
     Ca { path: PathBuf, reason: String },
+    #[error("cannot make a self-signed certificate {path}: {source}; check the hosts of the listen URLs")]
+    SelfSigned { path: PathBuf, source: rcgen::Error },
+    #[error("cannot make {path} for a self-signed certificate: {source}")]
+    SelfSignedFolder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Directory(#[from] crate::directory::Error),
     #[error("TLS settings: {0}; check --tls-min-version, --tls-max-version and --cipher-suites")]
     Settings(#[from] rustls::Error),
 }
@@ -68,10 +80,14 @@ impl Plane {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         server.alpn_protocols = alpn.clone();
+        let of_servers: Arc<dyn ServerCertVerifier> = match files.self_signed {
+            Some(_) => Arc::new(AnyServer::new(provider.signature_verification_algorithms)),
+            None => Arc::new(ServerVerifier::new(live.clone())),
+        };
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(live.clone())))
+            .with_custom_certificate_verifier(of_servers)
             .with_client_cert_resolver(Arc::new(Side::client(live.clone())));
         client.resumption = rustls::client::Resumption::disabled();
         client.alpn_protocols = alpn;

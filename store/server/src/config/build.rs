@@ -1,6 +1,7 @@
 //! Checks what the flags say together and makes a [`Config`] of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
@@ -37,8 +38,8 @@ impl Config {
             warnings.push(Warning::NoFsync);
         }
         let protocol = planes::protocol(&values)?;
+        let data_dir: PathBuf = values.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into());
         Ok(Config {
-            data_dir: values.path("data-dir").unwrap_or_else(|| format!("{name}.etcd").into()),
             wal_dir: values.path("wal-dir"),
             listen_peer_urls: values.urls("listen-peer-urls"),
             listen_client_urls: values.urls("listen-client-urls"),
@@ -63,8 +64,8 @@ impl Config {
             strict_reconfig_check: values.bool("strict-reconfig-check"),
             keepalive: keepalive(&values),
             socket_reuse_port: values.bool("socket-reuse-port"),
-            client_tls: planes::client_tls(&values, &protocol, &mut warnings)?,
-            peer_tls: planes::peer_tls(&values, &protocol, &mut warnings)?,
+            client_tls: planes::client_tls(&values, &protocol, &data_dir, &mut warnings)?,
+            peer_tls: planes::peer_tls(&values, &protocol, &data_dir, &mut warnings)?,
             admin: planes::admin(&values, &protocol)?,
             log: log(&values)?,
             warning_apply: values.duration("warning-apply-duration"),
@@ -80,6 +81,7 @@ impl Config {
             unsafe_no_fsync,
             warnings,
             variables: values.variables(),
+            data_dir,
             name,
         })
     }

@@ -5,6 +5,8 @@ use super::value;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    #[error("selfSignedCertValidity is invalid,it should be greater than 0")]
+    SelfSignedValidity,
     #[error("bad flag syntax: {0}")]
     Syntax(String),
     #[error("flag provided but not defined: -{name}{hint}")]

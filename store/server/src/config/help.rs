@@ -108,7 +108,9 @@ pub fn flags_doc() -> String {
             let (standing, meaning) = match flag.standing {
                 Standing::Etcd => ("etcd", flag.help.to_owned()),
                 Standing::Ours => ("ours", flag.help.to_owned()),
-                Standing::Inert(reason) => ("no meaning", format!("{} Here {reason}.", flag.help)),
+                Standing::Inert(reason) => {
+                    ("no meaning", format!("{} Here {reason}.", flag.help))
+                }
                 Standing::NotBuilt => ("not yet", flag.help.to_owned()),
             };
             let _ = writeln!(

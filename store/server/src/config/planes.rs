@@ -1,5 +1,7 @@
 //! Who may talk to a server and how: TLS of the client, peer and admin planes, and the operator's token.
 
+use std::path::Path;
+
 use super::error::Error;
 use super::parse::Values;
 use super::tls::{self, CIPHER_SUITES, Version};
@@ -64,9 +66,45 @@ fn refuse_without(values: &Values, missing: &'static str, names: &[&'static str]
     }
 }
 
+/// Where this member's self-signed pairs are kept, below its data directory: etcd's places.
+const SELF_SIGNED: &str = "fixtures";
+
+/// The self-signed pair that `flag` asks for, for the hosts of these URLs; files that are given win.
+fn self_signed(
+    values: &Values,
+    plane: &'static str,
+    flag: &'static str,
+    given: Option<&tls::Pair>,
+    data_dir: &Path,
+    urls: &[&[Url]],
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<(tls::Pair, tls::SelfSigned)>, Error> {
+    if !values.bool(flag) {
+        return Ok(None);
+    }
+    if given.is_some() {
+        warnings.push(Warning::SelfSignedIgnored { plane });
+        return Ok(None);
+    }
+    let validity_years = values.uint32("self-signed-cert-validity");
+    if validity_years == 0 {
+        return Err(Error::SelfSignedValidity);
+    }
+    let mut hosts = Vec::new();
+    for (host, _) in urls.iter().copied().flatten().filter_map(Url::host_port) {
+        if !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+    let folder = data_dir.join(SELF_SIGNED).join(plane);
+    let pair = tls::Pair { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+    Ok(Some((pair, tls::SelfSigned { hosts, validity_years })))
+}
+
 pub fn client_tls(
     values: &Values,
     protocol: &tls::Protocol,
+    data_dir: &Path,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<tls::Files>, Error> {
     let server = pair(values, "cert-file", "key-file")?;
@@ -75,6 +113,14 @@ pub fn client_tls(
     let trusted_ca = values.path("trusted-ca-file");
     if values.bool("client-cert-auth") && trusted_ca.is_none() {
         return Err(Error::Requires { name: "client-cert-auth", missing: "trusted-ca-file" });
+    }
+    let made = self_signed(values, "client", "auto-tls", server.as_ref(), data_dir, &[&urls[0], &urls[1]], warnings)?;
+    if let Some((server, made)) = made {
+        // etcd would let everybody in; who asks for certificates must not be served without.
+        refuse_without(values, "cert-file", &["client-cert-auth", "trusted-ca-file"])?;
+        refuse_without(values, "cert-file", &CLIENT_CERTIFICATE_RULES)?;
+        warn_unused("client", &urls[0], warnings);
+        return Ok(Some(tls::Files::self_signed(server, made, protocol)));
     }
     let Some(server) = server else {
         return match secure {
@@ -99,6 +145,7 @@ pub fn client_tls(
         allowed_common_names: Vec::new(),
         allowed_hostnames: values.list("client-cert-allowed-hostname"),
         protocol: protocol.clone(),
+        self_signed: None,
     }))
 }
 
@@ -111,6 +158,7 @@ fn warn_unused(plane: &'static str, urls: &[Url], warnings: &mut Vec<Warning>) {
 pub fn peer_tls(
     values: &Values,
     protocol: &tls::Protocol,
+    data_dir: &Path,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<tls::Files>, Error> {
     let server = pair(values, "peer-cert-file", "peer-key-file")?;
@@ -125,6 +173,14 @@ pub fn peer_tls(
     }
     if values.bool("peer-client-cert-auth") && trusted_ca.is_none() {
         return Err(Error::Requires { name: "peer-client-cert-auth", missing: "peer-trusted-ca-file" });
+    }
+    if let Some((server, made)) =
+        self_signed(values, "peer", "peer-auto-tls", server.as_ref(), data_dir, &[&urls], warnings)?
+    {
+        refuse_without(values, "peer-cert-file", &["peer-client-cert-auth", "peer-trusted-ca-file"])?;
+        refuse_without(values, "peer-cert-file", &PEER_CERTIFICATE_RULES)?;
+        warn_unused("peer", &urls, warnings);
+        return Ok(secure.map(|_| tls::Files::self_signed(server, made, protocol)));
     }
     let Some(server) = server else {
         return match secure {
@@ -154,6 +210,7 @@ pub fn peer_tls(
         allowed_common_names,
         allowed_hostnames,
         protocol: protocol.clone(),
+        self_signed: None,
     }))
 }
 
@@ -193,6 +250,7 @@ pub fn admin(values: &Values, protocol: &tls::Protocol) -> Result<Option<Admin>,
             allowed_common_names: Vec::new(),
             allowed_hostnames: Vec::new(),
             protocol: protocol.clone(),
+            self_signed: None,
         }),
         (true, None) => {
             let (cert, key) = ("admin-cert-file", "admin-key-file");

@@ -262,13 +262,18 @@ pub const GROUPS: &[Group] = &[
             etcd("client-cert-auth", Bool, "false", "Clients must present a certificate of --trusted-ca-file."),
             etcd("client-cert-allowed-hostname", List, "", "Names of which a client certificate must carry one (SAN)."),
             etcd("client-crl-file", Text, "", "Revoked client certificates (PEM or DER)."),
-            later("auto-tls", Bool, "false", "Make a self-signed certificate."),
+            etcd(
+                "auto-tls",
+                Bool,
+                "false",
+                "Without --cert-file: make a self-signed certificate, kept in the data directory's fixtures/client.",
+            ),
             inert("client-cert-file", Text, "", "it is for a gateway that dials its own server, and there is none yet"),
             inert("client-key-file", Text, "", "it is for a gateway that dials its own server, and there is none yet"),
         ],
     },
     Group {
-        title: "Security of the peer listeners (always mutual)",
+        title: "Security of the peer listeners (always mutual, but with --peer-auto-tls)",
         flags: &[
             etcd("peer-cert-file", Text, "", "Certificate of this member (PEM). Read again when it changes."),
             etcd("peer-key-file", Text, "", "Its private key (PEM)."),
@@ -289,7 +294,12 @@ pub const GROUPS: &[Group] = &[
             etcd("peer-cert-allowed-cn", List, "", "Common names of which a peer's certificate must carry one."),
             etcd("peer-cert-allowed-hostname", List, "", "Names of which a peer's certificate must carry one (SAN)."),
             etcd("peer-crl-file", Text, "", "Revoked peer certificates (PEM or DER)."),
-            later("peer-auto-tls", Bool, "false", "Make a self-signed certificate."),
+            etcd(
+                "peer-auto-tls",
+                Bool,
+                "false",
+                "Without --peer-cert-file: make a self-signed certificate, kept in fixtures/peer; no peer is verified then.",
+            ),
             inert(
                 "peer-skip-client-san-verification",
                 Bool,
@@ -309,7 +319,12 @@ pub const GROUPS: &[Group] = &[
                 "",
                 "Cipher suites of TLS 1.2 by their IANA names; all secure ones when empty.",
             ),
-            later("self-signed-cert-validity", Uint(100), "1", "Years that a certificate of --auto-tls is valid."),
+            etcd(
+                "self-signed-cert-validity",
+                Uint(100),
+                "1",
+                "Years that a certificate which --auto-tls or --peer-auto-tls makes is valid; delete it to have a new one made.",
+            ),
             later("cors", Text, "*", "Origins that browsers may use."),
             later("host-whitelist", Text, "*", "Host headers that are answered without TLS."),
         ],

@@ -302,6 +302,57 @@ fn what_has_no_meaning_here_is_accepted_with_a_warning_that_says_why() {
 }
 
 #[test]
+fn self_signed_pairs_are_asked_for_by_flag_and_given_files_win() {
+    let secure = [
+        "--name=a",
+        "--data-dir=d",
+        "--listen-client-urls=https://127.0.0.1:1,https://[::1]:1",
+        "--advertise-client-urls=https://a:1",
+    ];
+    let with = |more: &[&str]| serve(&[&secure, more].concat(), &[]);
+    let made = with(&["--auto-tls", "--self-signed-cert-validity=3"]).unwrap().client_tls.unwrap();
+    assert_eq!(made.server.certificate, std::path::Path::new("d/fixtures/client/cert.pem"));
+    assert_eq!(made.server.key, std::path::Path::new("d/fixtures/client/key.pem"));
+    let wanted = made.self_signed.unwrap();
+    assert_eq!((wanted.hosts, wanted.validity_years), (vec!["127.0.0.1".to_owned(), "::1".to_owned()], 3));
+
+    let given = with(&["--auto-tls", "--cert-file=c", "--key-file=k"]).unwrap();
+    assert_eq!(given.client_tls.unwrap().self_signed, None);
+    let warnings: Vec<String> = given.warnings.iter().map(Warning::to_string).collect();
+    assert_eq!(warnings, ["ignoring client auto TLS since certs given"]);
+
+    let peer = [
+        "--peer-auto-tls",
+        "--listen-peer-urls=https://127.0.0.1:2",
+        "--initial-advertise-peer-urls=https://127.0.0.1:2",
+    ];
+    let peer = [&peer[..], &["--initial-cluster=a=https://127.0.0.1:2", "--auto-tls"]].concat();
+    let made = with(&peer).unwrap().peer_tls.unwrap();
+    assert_eq!(made.server.certificate, std::path::Path::new("d/fixtures/peer/cert.pem"));
+    assert!(made.self_signed.is_some() && made.trusted_ca.is_none());
+
+    for (flags, text) in [
+        (
+            &["--auto-tls", "--self-signed-cert-validity=0"][..],
+            "selfSignedCertValidity is invalid,it should be greater than 0",
+        ),
+        // etcd forgets the CA and lets everybody in.
+        (
+            &["--auto-tls", "--trusted-ca-file=ca", "--client-cert-auth"],
+            "--client-cert-auth is given but --cert-file is not",
+        ),
+        (
+            &["--auto-tls", "--peer-auto-tls", "--peer-trusted-ca-file=ca"],
+            "--peer-trusted-ca-file is given but --peer-cert-file is not",
+        ),
+        (&[], "TLS key/cert (--cert-file, --key-file) must be provided for client url"),
+    ] {
+        let error = with(flags).unwrap_err().to_string();
+        assert!(error.starts_with(text), "{flags:?}: {error}");
+    }
+}
+
+#[test]
 fn a_flag_and_its_variable_or_both_variables_conflict() {
     for (arguments, environment, text) in [
         (

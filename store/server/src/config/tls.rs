@@ -17,6 +17,33 @@ pub struct Files {
     /// Names (SAN) of which the other side must carry one; empty: any.
     pub allowed_hostnames: Vec<String>,
     pub protocol: Protocol,
+    /// The server's pair is made where it is missing, and signed by itself.
+    pub self_signed: Option<SelfSigned>,
+}
+
+impl Files {
+    /// A plane with a pair that is made here, and nobody verified.
+    pub fn self_signed(server: Pair, made: SelfSigned, protocol: &Protocol) -> Files {
+        Files {
+            client: server.clone(),
+            server,
+            trusted_ca: None,
+            revoked: None,
+            allowed_common_names: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            protocol: protocol.clone(),
+            self_signed: Some(made),
+        }
+    }
+}
+
+/// A pair that is made here: it encrypts, and proves nothing to who has not been given it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// Names and addresses that it is made for.
+    pub hosts: Vec<String>,
+    /// At least 1; of 365 days each, as etcd counts.
+    pub validity_years: u32,
 }
 
 /// Certificate and private key, PEM.

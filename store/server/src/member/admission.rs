@@ -13,7 +13,7 @@ use crate::config::{AdminAccess, Config};
 use crate::directory::{self, Directory, Identity, Origin, Owner, Seed, Tombstone};
 use crate::logging;
 use crate::store::Store;
-use crate::tls::Plane;
+use crate::tls::{self, Plane};
 
 /// How far the member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub struct Admission {
 pub struct Planes {
     pub client: Option<Plane>,
     pub peer: Option<Plane>,
+    pub admin: Option<Plane>,
 }
 
 impl Admission {
@@ -90,11 +91,18 @@ impl Admission {
             }
             _ => None,
         };
-        let load = |files: &Option<crate::config::tls::Files>, alpn: &[&str]| -> Result<Option<Plane>, Error> {
-            Ok(files.as_ref().map(|files| Plane::load(files, alpn)).transpose()?)
+        let load = |files: Option<&crate::config::tls::Files>, alpn: &[&str]| -> Result<Option<Plane>, Error> {
+            let Some(files) = files else { return Ok(None) };
+            if directory.is_some() {
+                tls::ensure_self_signed(files)?;
+            }
+            Ok(Some(Plane::load(files, alpn)?))
         };
-        let planes =
-            Planes { client: load(&config.client_tls, &["h2", "http/1.1"])?, peer: load(&config.peer_tls, &[])? };
+        let planes = Planes {
+            client: load(config.client_tls.as_ref(), &["h2", "http/1.1"])?,
+            peer: load(config.peer_tls.as_ref(), &[])?,
+            admin: load(config.admin.as_ref().and_then(|admin| admin.access.tls()), &["h2"])?,
+        };
         let member = directory.as_ref().map(Directory::member);
         if let Some(level) = member.and_then(|member| member.log_level).and_then(|pushed| pushed.value.parse().ok()) {
             log.set_level(level);

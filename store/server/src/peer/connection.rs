@@ -31,7 +31,9 @@ pub type Stream = Box<dyn Duplex>;
 pub enum Error {
     #[error("peer URL {0} is not http://host:port or https://host:port")]
     Url(String),
-    #[error("peer URL {0} wants TLS; give this member --peer-cert-file, --peer-key-file and --peer-trusted-ca-file")]
+    #[error(
+        "peer URL {0} wants TLS; give this member --peer-cert-file, --peer-key-file and --peer-trusted-ca-file, or --peer-auto-tls where the others have it"
+    )]
     NoTls(String),
     #[error("no answer within {} s", TCP_TIMEOUT.as_secs())]
     Unanswered,

@@ -155,8 +155,16 @@ struct Stamp {
 
 impl Stamps {
     pub fn of(files: &Files) -> Stamps {
-        let Files { server, client, trusted_ca, revoked, allowed_common_names: _, allowed_hostnames: _, protocol: _ } =
-            files;
+        let Files {
+            server,
+            client,
+            trusted_ca,
+            revoked,
+            allowed_common_names: _,
+            allowed_hostnames: _,
+            protocol: _,
+            self_signed: _,
+        } = files;
         let paths = [&server.certificate, &server.key, &client.certificate, &client.key];
         let paths = paths.into_iter().chain(trusted_ca.as_ref()).chain(revoked.as_ref());
         let stamp = |path: &PathBuf| {

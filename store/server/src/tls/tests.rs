@@ -44,6 +44,7 @@ fn files(folder: &Path, name: &str, common_name: &str, signer: &Ca, trusted: Opt
         allowed_common_names: Vec::new(),
         allowed_hostnames: Vec::new(),
         protocol: Protocol { min: Version::Tls12, max: Version::Tls13, cipher_suites: Vec::new() },
+        self_signed: None,
     }
 }
 

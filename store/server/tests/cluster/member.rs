@@ -26,6 +26,7 @@ pub struct Member {
     pub peer: u16,
     pub admin: u16,
     flags: Vec<String>,
+    peer_scheme: &'static str,
     folder: PathBuf,
     process: Option<Child>,
 }
@@ -38,7 +39,20 @@ impl Member {
 
     /// The members of a static cluster; not started yet.
     pub fn static_cluster(folder: &Path, count: usize) -> Vec<Member> {
-        let mut members: Vec<Member> = (1..=count).map(|i| Member::new(folder, &format!("m{i}"), &[])).collect();
+        Member::listed((1..=count).map(|i| Member::new(folder, &format!("m{i}"), &[])).collect())
+    }
+
+    /// As `static_cluster`, with TLS between the members by certificates that they make themselves.
+    pub fn static_cluster_with_peer_auto_tls(folder: &Path, count: usize) -> Vec<Member> {
+        let secure = |i| {
+            let mut member = Member::new(folder, &format!("m{i}"), &["--peer-auto-tls".to_owned()]);
+            member.peer_scheme = "https";
+            member
+        };
+        Member::listed((1..=count).map(secure).collect())
+    }
+
+    fn listed(mut members: Vec<Member>) -> Vec<Member> {
         let list: Vec<String> = members.iter().map(|m| format!("{}={}", m.name, m.peer_url())).collect();
         for member in &mut members {
             member.flags.push(format!("--initial-cluster={}", list.join(",")));
@@ -65,6 +79,7 @@ impl Member {
             peer: ports::free_port(),
             admin: ports::free_port(),
             flags: flags.to_vec(),
+            peer_scheme: "http",
             folder,
             process: None,
         }
@@ -80,7 +95,7 @@ impl Member {
     }
 
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer)
+        format!("{}://127.0.0.1:{}", self.peer_scheme, self.peer)
     }
 
     pub fn data_dir(&self) -> PathBuf {

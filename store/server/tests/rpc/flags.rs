@@ -46,6 +46,7 @@ fn wrong_flags_are_refused_as_by_etcd() {
         &["--election-timeout=0"],
         &["--election-timeout=100"],
         &["--election-timeout=60000"],
+        &["--peer-auto-tls", "--self-signed-cert-validity=0"],
         &["--log-format=foo"],
         &["--logger=foo"],
         &["--log-outputs=default,stdout"],

@@ -6,5 +6,7 @@ mod alone;
 mod beside_etcd;
 mod client;
 mod flags;
+#[path = "../common/handshake.rs"]
+mod handshake;
 mod process;
 mod tls;

@@ -1,5 +1,6 @@
-//! A server with client certificates required, and one member of it refused.
+//! A server with client certificates required, and one that makes its own certificate.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use quorate_api::etcdserverpb::{self as pb};
@@ -7,6 +8,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::client::Client;
@@ -107,4 +110,40 @@ async fn a_client_whose_certificate_was_revoked_is_not_served() {
     let server = server(folder.path(), &ours, &["--client-crl-file", &list]);
     assert!(can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 8))).await).await);
     assert!(!can_read(connect(&server, &ours, Some(numbered_leaf(&ours, 7))).await).await);
+}
+
+#[tokio::test]
+async fn a_server_with_auto_tls_serves_who_was_given_its_certificate() {
+    let server = Server::quorate_tls(&["--auto-tls", "--self-signed-cert-validity=2"]);
+    let made = server.folder().join("data/fixtures/client");
+    let certificate = std::fs::read_to_string(made.join("cert.pem")).unwrap();
+    for name in ["cert.pem", "key.pem"] {
+        let mode = std::fs::metadata(made.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+    let validity = parsed.validity();
+    let seconds = validity.not_after.timestamp() - validity.not_before.timestamp();
+    assert_eq!(seconds, 2 * 365 * 24 * 60 * 60, "etcd's years");
+
+    let read = async |trusted: &str| {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted));
+        let endpoint = Endpoint::try_from(format!("https://{}", server.address())).unwrap().tls_config(tls).unwrap();
+        can_read(endpoint.connect().await.map(Client::over)).await
+    };
+    assert!(read(&certificate).await);
+    assert!(!read(&ca().pem()).await);
+}
+
+#[tokio::test]
+async fn files_that_are_given_win_over_auto_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = ca();
+    let server = server(folder.path(), &ours, &["--auto-tls"]);
+    assert!(can_read(connect(&server, &ours, Some(leaf(&ours))).await).await);
+    assert!(!server.folder().join("data/fixtures").exists());
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("ignoring client auto TLS since certs given"), "{log}");
 }
