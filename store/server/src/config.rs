@@ -215,6 +215,11 @@ pub enum Warning {
         name: String,
         reason: &'static str,
     },
+    /// It is set, and something else does here what it does in etcd.
+    Replaced {
+        name: String,
+        by: &'static str,
+    },
     /// TLS files were given but a URL does not use them.
     TlsUnused {
         plane: &'static str,
@@ -236,6 +241,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::UnknownVariable { variable } => write!(f, "unrecognized environment variable {variable}"),
             Warning::Inert { name, reason } => write!(f, "--{name} does nothing: {reason}"),
+            Warning::Replaced { name, by } => write!(f, "--{name} is accepted for etcd's sake and has no effect: {by}"),
             Warning::TlsUnused { plane, url } => {
                 write!(
                     f,

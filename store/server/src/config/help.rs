@@ -108,7 +108,7 @@ pub fn flags_doc() -> String {
             let (standing, meaning) = match flag.standing {
                 Standing::Etcd => ("etcd", flag.help.to_owned()),
                 Standing::Ours => ("ours", flag.help.to_owned()),
-                Standing::Inert(reason) => {
+                Standing::Inert(reason) | Standing::Replaced(reason) => {
                     ("no meaning", format!("{} Here {reason}.", flag.help))
                 }
                 Standing::NotBuilt => ("not yet", flag.help.to_owned()),

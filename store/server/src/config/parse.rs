@@ -118,6 +118,9 @@ impl Values {
             let flag = flag(name);
             match flag.standing {
                 Standing::Etcd | Standing::Ours => {}
+                Standing::Replaced(by) => {
+                    self.warnings.push(Warning::Replaced { name: flag.name.to_owned(), by });
+                }
                 Standing::Inert(reason) if set.value != default(flag) => {
                     self.warnings.push(Warning::Inert { name: flag.name.to_owned(), reason });
                 }

@@ -29,6 +29,8 @@ pub enum Standing {
     NotBuilt,
     /// etcd's, and without meaning here: accepted with a warning that gives this reason.
     Inert(&'static str),
+    /// As `Inert`, and warned of also at its default: who sets it wants something that other flags do here.
+    Replaced(&'static str),
 }
 
 pub struct Group {
@@ -113,12 +115,12 @@ pub const GROUPS: &[Group] = &[
                 "",
                 "Where to listen for HTTP alone; set, HTTP leaves --listen-client-urls.",
             ),
-            inert(
-                "snapshot-count",
-                Uint(u64::MAX),
-                "10000",
-                "the database is flushed and the log cut by bytes and age, which is what bounds a restart",
-            ),
+            Flag {
+                standing: Standing::Replaced(
+                    "the database is flushed after 32 MiB or 30 s, and the log is kept by --snapshot-catchup-entries and --wal-keep-bytes",
+                ),
+                ..inert("snapshot-count", Uint(u64::MAX), "10000", "")
+            },
             etcd("heartbeat-interval", Uint(u32::MAX as u64), "100", "Milliseconds between a leader's heartbeats."),
             etcd(
                 "election-timeout",

@@ -302,6 +302,23 @@ fn what_has_no_meaning_here_is_accepted_with_a_warning_that_says_why() {
 }
 
 #[test]
+fn snapshot_count_is_warned_of_whenever_it_is_set_and_the_warning_names_what_counts_instead() {
+    let texts = |arguments: &[&str], environment: &[(&str, &str)]| -> Vec<String> {
+        serve(arguments, environment).unwrap().warnings.iter().map(Warning::to_string).collect()
+    };
+    assert!(texts(&["--name=a"], &[]).is_empty());
+    for found in [
+        texts(&["--name=a", "--snapshot-count=10000"], &[]),
+        texts(&["--name=a", "--snapshot-count=5"], &[]),
+        texts(&["--name=a"], &[("ETCD_SNAPSHOT_COUNT", "10000")]),
+    ] {
+        let [text] = &found[..] else { panic!("{found:?}") };
+        assert!(text.starts_with("--snapshot-count is accepted for etcd's sake and has no effect: "), "{text}");
+        assert!(text.contains("--snapshot-catchup-entries") && text.contains("--wal-keep-bytes"), "{text}");
+    }
+}
+
+#[test]
 fn self_signed_pairs_are_asked_for_by_flag_and_given_files_win() {
     let secure = [
         "--name=a",
