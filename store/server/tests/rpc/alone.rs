@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use quorate_api::admin;
+use quorate_api::admin::admin_client::AdminClient;
 use quorate_api::etcdserverpb::{self as pb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,6 +11,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use crate::client::{Client, Op, bytes};
+use crate::ports;
 use crate::process::Server;
 
 async fn page(address: &str, path: &str) -> String {
@@ -121,11 +124,36 @@ async fn what_is_not_supported_yet_says_so() {
     }
 }
 
-/// Neither a key's value nor what a client sends in requests that fail may stand in the log, at its most talkative.
+/// Neither a key's value, nor a password, nor a token of the operator, nor what a client sends in requests that fail may stand in the
+/// log, at its most talkative.
 #[tokio::test]
 async fn no_value_reaches_the_log() {
     const SECRET: &str = "hunter2-hunter2";
-    let server = Server::quorate(&["--log-level=debug", "--warning-unary-request-duration=1ns"]);
+    const TOKEN: &str = "admin-token-0d4c9e";
+    const WRONG_TOKEN: &str = "wrong-token-7b1f20";
+    let (folder, admin_port) = (tempfile::tempdir().unwrap(), ports::free_port());
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
+    let admin_url = format!("http://127.0.0.1:{admin_port}");
+    let server = Server::quorate(&[
+        "--log-level=debug",
+        "--warning-unary-request-duration=1ns",
+        "--listen-admin-urls",
+        &admin_url,
+        "--admin-token-file",
+        token_file.to_str().unwrap(),
+    ]);
+    // The operator's token, the right one and another, in calls that succeed, that fail, and that are not known.
+    let channel = Endpoint::from_shared(admin_url).unwrap().connect().await.unwrap();
+    for (token, is_right) in [(TOKEN, true), (WRONG_TOKEN, false)] {
+        let mut operator = AdminClient::with_interceptor(channel.clone(), move |mut request: tonic::Request<()>| {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+            Ok(request)
+        });
+        assert_eq!(operator.member_state(admin::MemberStateRequest {}).await.is_ok(), is_right);
+        operator.set_log_level(admin::SetLogLevelRequest { generation: 1, level: "loud".into() }).await.unwrap_err();
+        operator.found(admin::FoundRequest { owner_uid: "other".into(), ..Default::default() }).await.unwrap_err();
+    }
     let mut client = Client::connect(&server.address()).await;
     client.put("k", SECRET).await;
     client.get("k").await;
@@ -136,7 +164,9 @@ async fn no_value_reaches_the_log() {
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("request took too long"), "slow requests are logged\n{log}");
-    assert!(!log.contains(SECRET), "{log}");
+    for secret in [SECRET, TOKEN, WRONG_TOKEN] {
+        assert!(!log.contains(secret), "{secret}\n{log}");
+    }
 }
 
 /// A long list does not hold up single reads on the same connection.

@@ -6,7 +6,7 @@ mod alone;
 mod beside_etcd;
 mod client;
 mod flags;
-#[path = "../common/handshake.rs"]
-mod handshake;
+#[path = "../common/ports.rs"]
+mod ports;
 mod process;
 mod tls;
