@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::Opened;
 use super::{Admission, Error, ready};
-use crate::config::{AdminAccess, Config, Url};
+use crate::config::{Config, Url};
 use crate::driver::{Driver, Ended, Fatal, Flusher, LogReads, LogRole, load_unreclaimed};
 use crate::http::{Facts, Pages, Probe, Surface};
 use crate::inbox::{Inbox, Input};
@@ -30,7 +30,6 @@ use crate::metrics::Metrics;
 use crate::peer::{self, Call, IncomingCall, Local, Peers, Reply, Schedule, Snapshots};
 use crate::rpc::{self, AdminService, Router};
 use crate::store::{Inner, Limits, Status, Store};
-use crate::tls::Plane;
 use crate::watch_hub::{Settings as WatchSettings, WatchHub};
 
 /// How long running requests may take when the member stops; streams are told to end at once.
@@ -117,15 +116,11 @@ impl Early {
             server.serve(listener, Service::pages(pages.clone(), Surface::Metrics));
         }
         if let Some(admin) = &config.admin {
-            let plane = match &admin.access {
-                AdminAccess::MutualTls(files) => Some(Plane::load(files, &["h2"])?),
-                AdminAccess::Token { tls, .. } => tls.as_ref().map(|files| Plane::load(files, &["h2"])).transpose()?,
-            };
             let open = Box::new(|_: &http::request::Parts| Ok(()));
             let service = AdminServer::new(AdminService::new(admission.clone()));
             let router = Arc::new(Router::new(metrics.clone(), open, config.warning_unary).with(service));
             for url in &admin.urls {
-                let listener = Listener::bind(url, plane.as_ref(), false).await?;
+                let listener = Listener::bind(url, admission.planes().admin.as_ref(), false).await?;
                 server.serve(listener, Service::rpc(router.clone()));
             }
         }

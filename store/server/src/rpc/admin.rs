@@ -256,7 +256,7 @@ impl Admin for AdminService {
     ) -> Result<Response<admin::ReloadTlsResponse>, Status> {
         self.enter(&request)?;
         let planes = self.admission.planes();
-        for plane in [&planes.client, &planes.peer].into_iter().flatten() {
+        for plane in [&planes.client, &planes.peer, &planes.admin].into_iter().flatten() {
             plane.reload().map_err(|error| Status::failed_precondition(error.to_string()))?;
         }
         let sha256 =

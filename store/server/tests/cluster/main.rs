@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
 mod admission;
+mod auto_tls;
 mod corruption;
 mod disk_full;
 mod faults;
 mod formats;
+#[path = "../common/handshake.rs"]
+mod handshake;
 mod joint;
 mod live;
 mod member;
@@ -13,4 +16,5 @@ mod member;
 mod ports;
 mod refusals;
 mod refused;
+mod reload_tls;
 mod small_disk;
