@@ -4,20 +4,28 @@
 //! (`http`). Nothing is registered that nobody feeds.
 
 mod grpc;
+mod lease;
 mod memory;
 mod parts;
 mod peers;
+mod process;
 mod rocksdb;
+mod transfers;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 pub use grpc::{Grpc, Kind, Method};
+pub use lease::Lease;
 pub use memory::Memory;
 pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
 pub use peers::Peers;
 pub use rocksdb::Rocksdb;
+pub use transfers::Transfers;
 
 /// All metrics of one server.
 pub struct Metrics {
@@ -25,19 +33,16 @@ pub struct Metrics {
     pub server: Server,
     pub disk: Disk,
     pub mvcc: Mvcc,
+    pub lease: Lease,
     pub watch: Watch,
     pub peers: Peers,
+    pub transfers: Transfers,
     pub rocksdb: Rocksdb,
     pub network: Network,
     pub memory: Memory,
     pub health: Health,
     pub grpc: Grpc,
-    fds: Fds,
-}
-
-struct Fds {
-    used: IntGauge,
-    limit: IntGauge,
+    process: process::Process,
 }
 
 impl Metrics {
@@ -45,22 +50,20 @@ impl Metrics {
     pub fn new(extensive: bool) -> Metrics {
         let registry = Registry::new();
         register(&registry, ProcessCollector::for_self());
-        let fds = Fds {
-            used: gauge(&registry, "os_fd_used", "The number of used file descriptors."),
-            limit: gauge(&registry, "os_fd_limit", "The file descriptor limit."),
-        };
         Metrics {
             server: Server::new(&registry),
             disk: Disk::new(&registry),
             mvcc: Mvcc::new(&registry),
+            lease: Lease::new(&registry),
             watch: Watch::new(&registry),
             peers: Peers::new(&registry),
+            transfers: Transfers::new(&registry),
             rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
             memory: Memory::new(&registry),
             health: Health::new(&registry),
             grpc: Grpc::new(&registry, extensive),
-            fds,
+            process: process::Process::new(&registry),
             registry,
         }
     }
@@ -72,11 +75,7 @@ impl Metrics {
 
     /// Everything in Prometheus' text format.
     pub fn render(&self) -> Vec<u8> {
-        let count = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count());
-        self.fds.used.set(i64::try_from(count).unwrap_or(i64::MAX));
-        if let Ok((soft, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
-            self.fds.limit.set(i64::try_from(soft).unwrap_or(i64::MAX));
-        }
+        self.process.look();
         let mut text = Vec::with_capacity(128 * 1024);
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
@@ -127,6 +126,32 @@ fn histogram(registry: &Registry, name: &str, help: &str, (start, factor, count)
     histogram
 }
 
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let vec = IntCounterVec::new(Opts::new(name, help), labels).expect(DISTINCT);
+    register(registry, vec.clone());
+    vec
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect(DISTINCT);
+    register(registry, vec.clone());
+    vec
+}
+
+/// As [`histogram`], one for each value of the labels.
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    (start, factor, count): (f64, f64, usize),
+    labels: &[&str],
+) -> HistogramVec {
+    let buckets = prometheus::exponential_buckets(start, factor, count).expect("bounds are positive and growing");
+    let vec = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels).expect(DISTINCT);
+    register(registry, vec.clone());
+    vec
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +179,26 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes ") && text.contains("os_fd_used "));
+    }
+
+    #[test]
+    fn clients_that_make_up_versions_are_counted_together() {
+        let metrics = Metrics::new(false);
+        metrics.server.asked(false, Some("3.7"));
+        (0..1_000).for_each(|made_up| metrics.server.asked(false, Some(&format!("x{made_up}"))));
+        metrics.server.asked(true, Some("3.7"));
+        metrics.server.asked(true, Some(&"9".repeat(1_000)));
+        metrics.server.asked(true, None);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let shown = |kind: &str, version: &str| {
+            let series =
+                format!("etcd_server_client_requests_total{{client_api_version=\"{version}\",type=\"{kind}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(series.as_str())?.parse::<u64>().ok())
+        };
+        assert_eq!(
+            (shown("unary", "3.7"), shown("stream", "3.7"), shown("stream", "unknown")),
+            (Some(1), Some(1), Some(2))
+        );
+        assert_eq!(text.lines().filter(|line| line.starts_with("etcd_server_client_requests_total{")).count(), 64 + 3);
     }
 }

@@ -178,7 +178,20 @@ impl Store {
         self.propose_unchecked(request).await
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     async fn propose_unchecked(&self, request: Request) -> Result<Response, ApiError> {
+        let (kind, began) = (etcds_type(&request), Instant::now());
+        let answer = self.replicate(request).await;
+        if let Some(kind) = kind {
+            self.0.metrics.server.requested(kind, began, answer.is_ok());
+        }
+        answer
+    }
+
+    async fn replicate(&self, request: Request) -> Result<Response, ApiError> {
         self.refuse_fenced()?;
         let id = self.next_id();
         let command = Command { id, user: String::new(), auth_revision: 0, request };
@@ -382,4 +395,19 @@ impl Store {
             }
         }
     }
+}
+
+/// What etcd calls this request in its metrics; `None` for what it has not.
+fn etcds_type(request: &Request) -> Option<&'static str> {
+    Some(match request {
+        Request::Put(_) => "Put",
+        Request::DeleteRange(_) => "DeleteRange",
+        Request::Txn(_) => "Txn",
+        Request::Compact(_) => "Compaction",
+        Request::LeaseGrant(_) => "LeaseGrant",
+        Request::LeaseRevoke { .. } => "LeaseRevoke",
+        Request::Alarm(_) => "Alarm",
+        Request::MemberAttributes { .. } => "ClusterMemberAttrSet",
+        Request::FeatureLevel(_) => return None,
+    })
 }

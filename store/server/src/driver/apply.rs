@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quorate_core::apply::{self, Applied, Limits, Machine};
 use quorate_core::log::Entry;
+use quorate_core::mvcc::{self, EventKind};
 use quorate_core::node::Event;
 
 use super::{Fatal, Running};
@@ -115,7 +116,10 @@ impl Running {
         self.driver.backend.write(&batch)?;
         fail::fail_point!("apply::after_write");
         timer.observe_duration();
-        self.driver.inner.metrics.mvcc.applied(&outcomes);
+        let metrics = &self.driver.inner.metrics;
+        metrics.mvcc.applied(&outcomes);
+        metrics.mvcc.put_bytes.add(put_bytes(&events));
+        metrics.lease.applied(&leases);
         if members_changed {
             let membership = self.driver.machine.membership().clone();
             self.driver.inner.peers.update(&membership);
@@ -137,4 +141,11 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Keys and values that these events put.
+fn put_bytes(events: &[mvcc::Event]) -> i64 {
+    let puts = events.iter().filter(|event| event.kind == EventKind::Put);
+    let bytes = puts.map(|event| event.key.len() + event.kv.value.len()).sum::<usize>();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

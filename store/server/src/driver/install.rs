@@ -20,6 +20,7 @@ impl Running {
         let received = received
             .ok_or_else(|| Fatal::Role(format!("raft took a snapshot at {} that did not arrive here", meta.index)))?;
         tracing::info!(index = meta.index, term = meta.term, "applying snapshot");
+        self.driver.inner.metrics.server.snapshot_applying.set(1);
         let driver = &mut self.driver;
         fail::fail_point!("snapshot::before_marker");
         driver.log.persist_marker(hard_state, entries, &received.marker())?;
@@ -44,6 +45,7 @@ impl Running {
         let (inner, machine) = (&self.driver.inner, &self.driver.machine);
         inner.watch_hub.reset(machine.revision(), machine.compact_revision());
         inner.reads.applied(meta.index);
+        self.driver.inner.metrics.server.snapshot_applying.set(0);
         self.swept = None;
         self.changes += 1;
         tracing::info!(index = meta.index, revision = machine.revision(), "applied snapshot");

@@ -14,7 +14,7 @@ use quorate_core::wal_format::{Group, SnapshotMarker};
 use super::Fatal;
 use crate::inbox::{Inbox, Input};
 use crate::metrics::Metrics;
-use crate::wal::{self, Wal};
+use crate::wal::{self, Appended, Wal};
 
 /// Persists that wait for the thread; the driver waits when there are more, which holds peers back.
 const QUEUE_MAX: usize = 1_024;
@@ -56,10 +56,11 @@ fn write(
     let mut wal = lock(wal);
     let commit = hard_state.map_or(0, |state| state.commit).max(wal.commit());
     let number = wal.last_group() + 1;
-    let timer = metrics.disk.wal_fsync.start_timer();
-    let result = wal.append(Group { number, commit, hard_state, entries, marker });
-    timer.observe_duration();
-    result
+    let Appended { bytes, write, sync } = wal.append(Group { number, commit, hard_state, entries, marker })?;
+    metrics.disk.wal_written_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+    metrics.disk.wal_write.observe(write.as_secs_f64());
+    metrics.disk.wal_fsync.observe(sync.as_secs_f64());
+    Ok(())
 }
 
 /// Whether the log has its segments preallocated; says so when that changes. The driver's and the thread's share what was said.

@@ -104,6 +104,8 @@ struct Running {
     changes: u64,
     /// The compact revision up to which everything is swept.
     swept: Option<i64>,
+    /// When the compaction came that is being swept.
+    sweeping_since: Option<Instant>,
 }
 
 impl Driver {
@@ -129,6 +131,7 @@ impl Driver {
                 rebuild: rebuild::Rebuild::default(),
                 changes: 0,
                 swept: None,
+                sweeping_since: None,
             };
             let ended = running.run().unwrap_or_else(Ended::Failed);
             inner.inbox.close();
@@ -175,6 +178,7 @@ impl Running {
             // A shorter interval is in force at once.
             next_tick = next_tick.min(now + self.driver.heartbeat);
             if now >= next_tick {
+                self.note_late_heartbeat(now.saturating_duration_since(next_tick));
                 self.events.push(Event::Tick);
                 // Ticks that were missed are not made up for: a pause must not look like a silent leader.
                 next_tick = (next_tick + self.driver.heartbeat).max(now);
@@ -184,6 +188,13 @@ impl Running {
             if let Some(ended) = self.ended() {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// A leader whose heartbeat comes a whole interval too late is overloaded; so etcd counts it.
+    fn note_late_heartbeat(&self, late: Duration) {
+        if late >= self.driver.heartbeat && self.driver.node.status().role == Role::Leader {
+            self.driver.inner.metrics.server.heartbeats_late.inc();
         }
     }
 

@@ -4,14 +4,16 @@
 //! it and a defragmentation does, as users of etcd expect.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
-use quorate_core::backend::{Family, View, WriteBatch};
+use quorate_core::backend::{Family, View, Write, WriteBatch};
 use quorate_core::mvcc;
 use tokio::sync::oneshot;
 
 use super::{Fatal, Running};
 use crate::backend::Backend;
+use crate::member::unix_seconds;
 
 /// Log rows that one step of the sweep looks at between two ticks; a step takes a few milliseconds.
 const SWEEP_ROWS: usize = 2_000;
@@ -35,6 +37,8 @@ impl Running {
         if compact_revision <= before.compact_revision {
             return;
         }
+        inner.metrics.mvcc.compaction.last.set(i64::try_from(unix_seconds()).unwrap_or(i64::MAX));
+        self.sweeping_since.get_or_insert_with(Instant::now);
         let freed = before.db_size_in_use.saturating_sub(self.driver.machine.size_in_use_bytes());
         let bytes = inner.unreclaimed.fetch_add(freed, Ordering::Relaxed) + freed;
         batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&bytes.to_be_bytes()));
@@ -63,11 +67,22 @@ impl Running {
             driver.inner.metrics.mvcc.swept_revision.set(position.swept);
             return Ok(true);
         }
+        let began = Instant::now();
         let step = mvcc::sweep(&view, &state, position, SWEEP_ROWS).map_err(quorate_core::apply::Error::from)?;
         fail::fail_point!("sweep::before_write");
         driver.backend.write(&step.batch)?;
         fail::fail_point!("sweep::after_write");
-        driver.inner.metrics.mvcc.swept_revision.set(step.position.swept);
+        let metrics = &driver.inner.metrics.mvcc;
+        metrics.swept_revision.set(step.position.swept);
+        let versions =
+            step.batch.writes().iter().filter(|write| matches!(write, Write::Delete { family: Family::Values, .. }));
+        metrics.compaction.deleted_versions.inc_by(versions.count() as u64);
+        metrics.compaction.paused(began);
+        if step.done
+            && let Some(since) = self.sweeping_since.take()
+        {
+            metrics.compaction.done(since);
+        }
         Ok(step.done)
     }
 

@@ -68,7 +68,9 @@ impl Probe for Store {
         mvcc.compact_revision.set(status.compact_revision);
         mvcc.db_total_bytes.set(to_i64(status.db_size));
         mvcc.db_in_use_bytes.set(to_i64(status.db_size_in_use));
-        metrics.rocksdb.set(&self.backend().metrics());
+        let rocksdb = self.backend().metrics();
+        metrics.mvcc.open_views.set(to_i64(rocksdb.snapshots));
+        metrics.rocksdb.set(&rocksdb);
         metrics.peers.set(self.identity().member_id, &self.peers().all_links());
         let counts = self.watch_hub().counts();
         let watch = &metrics.watch;

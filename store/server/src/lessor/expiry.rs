@@ -77,7 +77,10 @@ impl Lessor {
         let expiry = Some(Expiry { grant_index: due.grant_index, term });
         while self.waits_for_outcome(term, due) {
             match store.propose(Request::LeaseRevoke { id: due.id, expiry }).await {
-                Ok(_) if !self.waits_for_outcome(term, due) => return,
+                Ok(_) if !self.waits_for_outcome(term, due) => {
+                    store.metrics().lease.expired.inc();
+                    return;
+                }
                 Ok(_) => tracing::warn!(lease = due.id, term, "an expiry had no effect, trying again"),
                 Err(error) => tracing::warn!(lease = due.id, term, %error, "cannot propose an expiry, trying again"),
             }

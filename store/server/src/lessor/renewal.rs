@@ -75,7 +75,11 @@ impl Lessor {
     async fn keep_alive_here(&self, store: &Store, id: i64) -> Result<i64, Error> {
         let arrived_ms = now_ms();
         let renew = |state: &mut State, term| state.leases.keep_alive(now_ms(), arrived_ms, term, id);
-        Ok(self.confirmed(store, id, renew).await?.unwrap_or(0))
+        let renewed = self.confirmed(store, id, renew).await?;
+        if renewed.is_some() {
+            store.metrics().lease.renewed.inc();
+        }
+        Ok(renewed.unwrap_or(0))
     }
 
     async fn time_to_live_here(&self, store: &Store, id: i64, keys: bool) -> Result<TimeToLive, Error> {

@@ -281,6 +281,7 @@ fn build(
         disk_id: own_disk_id(&membership, identity.member_id),
         tls: admission.planes().peer.clone(),
         inbox: inbox.clone(),
+        metrics: metrics.clone(),
         budget: budget.clone(),
         membership: ArcSwap::from_pointee(membership.clone()),
         feature_level: AtomicU64::new(u64::from(machine.feature_level())),

@@ -1,17 +1,25 @@
 //! The metrics of each part, named and bucketed as etcd's.
 
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use quorate_api::etcdserverpb::{self as pb, response_op::Response};
 use quorate_core::apply::{Outcome, Response as Applied};
 
-use super::{counter, float_gauge, gauge, histogram, labelled_one, register};
+use super::{counter, counters, float_gauge, gauge, histogram, histograms, labelled_one, register};
 use crate::version;
 
 /// From a millisecond to eight seconds, as etcd's disk histograms.
 const DISK: (f64, f64, usize) = (0.001, 2.0, 14);
 /// From a tenth of a millisecond to 52 s, as etcd's apply histograms.
 const APPLY: (f64, f64, usize) = (0.0001, 2.0, 20);
+
+/// Versions of clients that are told apart: far more than a cluster sees, and no client can fill the memory.
+const CLIENT_VERSIONS_MAX: usize = 64;
+const CLIENT_VERSION_BYTES_MAX: usize = 32;
 
 /// Raft, leadership and limits. Gauges are set when somebody scrapes, counters are fed by whom they concern.
 pub struct Server {
@@ -34,6 +42,18 @@ pub struct Server {
     pub slow_apply: IntCounter,
     /// Rounds of ReadIndex that failed or timed out; fed by the reads.
     pub read_indexes_failed: IntCounter,
+    /// Heartbeats that a leader sent later than it should; fed by the driver.
+    pub heartbeats_late: IntCounter,
+    /// Fed by who asks for a promotion, on the leader.
+    pub promotions: IntCounter,
+    promotions_failed: IntCounterVec,
+    /// 1 while a snapshot replaces the state; fed by the driver.
+    pub snapshot_applying: IntGauge,
+    /// By stream or unary, and the version that the client says it has.
+    clients: IntCounterVec,
+    client_versions: Mutex<BTreeSet<String>>,
+    requests: HistogramVec,
+    ranges: HistogramVec,
 }
 
 impl Server {
@@ -67,7 +87,73 @@ impl Server {
             apply_seconds: histogram(r, "etcd_server_apply_duration_seconds", "Seconds to apply a batch.", APPLY),
             slow_apply: counter(r, "etcd_server_slow_apply_total", "Applies slower than the warning limit."),
             read_indexes_failed: counter(r, "etcd_server_read_indexes_failed_total", "Failed rounds of ReadIndex."),
+            heartbeats_late: counter(
+                r,
+                "etcd_server_heartbeat_send_failures_total",
+                "Heartbeats that this leader sent more than an interval too late.",
+            ),
+            promotions: counter(
+                r,
+                "etcd_server_learner_promote_successes",
+                "Learners promoted while this member was leader.",
+            ),
+            promotions_failed: counters(
+                r,
+                "etcd_server_learner_promote_failures",
+                "Learners not promoted while this member was leader.",
+                &["Reason"],
+            ),
+            snapshot_applying: gauge(
+                r,
+                "etcd_server_snapshot_apply_in_progress_total",
+                "1 while a snapshot replaces this member's state.",
+            ),
+            clients: counters(
+                r,
+                "etcd_server_client_requests_total",
+                "Requests by the version of the client.",
+                &["type", "client_api_version"],
+            ),
+            client_versions: Mutex::default(),
+            requests: histograms(
+                r,
+                "etcd_server_request_duration_seconds",
+                "Seconds from a request's arrival to its answer.",
+                DISK,
+                &["type", "success"],
+            ),
+            ranges: histograms(r, "etcd_server_range_duration_seconds", "Seconds of a range.", APPLY, &["success"]),
         }
+    }
+
+    /// Counts a request of a client that says it has this version, if it says so. Clients may say anything, so only the first few
+    /// versions are told apart.
+    pub fn asked(&self, is_stream: bool, version: Option<&str>) {
+        let mut known = self.client_versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = version.filter(|version| {
+            known.contains(*version)
+                || (known.len() < CLIENT_VERSIONS_MAX
+                    && version.len() <= CLIENT_VERSION_BYTES_MAX
+                    && known.insert((*version).to_owned()))
+        });
+        drop(known);
+        let kind = if is_stream { "stream" } else { "unary" };
+        self.clients.with_label_values(&[kind, version.unwrap_or("unknown")]).inc();
+    }
+
+    /// Records a request of etcd's type (`Put`, `Range`, …).
+    pub fn requested(&self, kind: &str, began: Instant, succeeded: bool) {
+        self.requests.with_label_values(&[kind, truth(succeeded)]).observe(began.elapsed().as_secs_f64());
+    }
+
+    /// Records the execution of a range.
+    pub fn ranged(&self, began: Instant, succeeded: bool) {
+        self.ranges.with_label_values(&[truth(succeeded)]).observe(began.elapsed().as_secs_f64());
+    }
+
+    /// Records a promotion that was refused or failed.
+    pub fn promotion_failed(&self, reason: &str) {
+        self.promotions_failed.with_label_values(&[reason]).inc();
     }
 
     /// Shows this member's id, once it is known.
@@ -82,8 +168,15 @@ impl Server {
     }
 }
 
+/// A label's value, as Go writes it.
+fn truth(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
 /// Log and backend; fed by the WAL and the backend.
 pub struct Disk {
+    pub wal_write: Histogram,
+    pub wal_written_bytes: IntGauge,
     pub wal_fsync: Histogram,
     pub backend_commit: Histogram,
     pub defrag: Histogram,
@@ -99,6 +192,8 @@ pub struct Disk {
 impl Disk {
     pub(super) fn new(r: &Registry) -> Disk {
         Disk {
+            wal_write: histogram(r, "etcd_disk_wal_write_duration_seconds", "Seconds of writing to the log.", DISK),
+            wal_written_bytes: gauge(r, "etcd_disk_wal_write_bytes_total", "Bytes written to the log."),
             wal_fsync: histogram(r, "etcd_disk_wal_fsync_duration_seconds", "Seconds of syncing the log.", DISK),
             backend_commit: histogram(
                 r,
@@ -134,6 +229,54 @@ pub struct Mvcc {
     /// Fed by the driver's sweep.
     pub swept_revision: IntGauge,
     pub hash_rev: Histogram,
+    /// Keys and values that were put; fed by apply.
+    pub put_bytes: IntGauge,
+    pub open_views: IntGauge,
+    pub compaction: Compaction,
+}
+
+/// Compactions and the sweep behind them; fed by the driver.
+pub struct Compaction {
+    pub deleted_versions: IntCounter,
+    /// Seconds since 1970; 0 after a start.
+    pub last: IntGauge,
+    /// How long each step of the sweep holds up the driver.
+    pause: Histogram,
+    /// From a compaction to the end of the sweep behind it.
+    total: Histogram,
+}
+
+impl Compaction {
+    fn new(r: &Registry) -> Compaction {
+        Compaction {
+            deleted_versions: counter(
+                r,
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Versions of keys that sweeps deleted.",
+            ),
+            last: gauge(r, "etcd_debugging_mvcc_db_compaction_last", "Unix time of the last compaction."),
+            pause: histogram(
+                r,
+                "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
+                "Milliseconds for which a step of the sweep holds up everything else.",
+                (1.0, 2.0, 13),
+            ),
+            total: histogram(
+                r,
+                "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+                "Milliseconds from a compaction to the end of the sweep behind it.",
+                (100.0, 2.0, 14),
+            ),
+        }
+    }
+
+    pub fn paused(&self, began: Instant) {
+        self.pause.observe(began.elapsed().as_secs_f64() * 1000.0);
+    }
+
+    pub fn done(&self, began: Instant) {
+        self.total.observe(began.elapsed().as_secs_f64() * 1000.0);
+    }
 }
 
 impl Mvcc {
@@ -153,6 +296,9 @@ impl Mvcc {
                 "The compaction whose rows are gone from this member's database; -1 for none since the start.",
             ),
             hash_rev: histogram(r, "etcd_mvcc_hash_rev_duration_seconds", "Seconds of HashKV.", (0.01, 2.0, 15)),
+            put_bytes: gauge(r, "etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of keys and values put."),
+            open_views: gauge(r, "etcd_mvcc_db_open_read_transactions", "Snapshots of the database that are read."),
+            compaction: Compaction::new(r),
         }
     }
 }

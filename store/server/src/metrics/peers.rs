@@ -1,9 +1,11 @@
-//! Traffic with the other members, by their ids; set when somebody scrapes.
+//! Traffic with the other members, by their ids: what links show, when somebody scrapes, and what connections count.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 use quorate_core::log::MemberId;
 
-use super::register;
+use super::{counters, gauges, histograms};
 use crate::peer::Link;
 
 pub struct Peers {
@@ -11,32 +13,78 @@ pub struct Peers {
     received_bytes: IntCounterVec,
     active: IntGaugeVec,
     known: IntGaugeVec,
+    round_trip: HistogramVec,
+    sent_failures: IntCounterVec,
+    received_failures: IntCounterVec,
+    disconnected: IntCounterVec,
 }
+
+/// From a tenth of a millisecond to 3.3 s, as etcd's.
+const ROUND_TRIP: (f64, f64, usize) = (0.0001, 2.0, 16);
 
 impl Peers {
     pub(super) fn new(registry: &Registry) -> Peers {
-        const WELL_FORMED: &str = "the names are well-formed";
-        let counter = |name: &str, help: &str, label: &str| {
-            let vec = IntCounterVec::new(Opts::new(name, help), &[label]).expect(WELL_FORMED);
-            register(registry, vec.clone());
-            vec
-        };
-        let gauge = |name: &str, help: &str| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), &["Local", "Remote"]).expect(WELL_FORMED);
-            register(registry, vec.clone());
-            vec
-        };
+        let r = registry;
+        let between = ["Local", "Remote"];
         Peers {
-            sent_bytes: counter("etcd_network_peer_sent_bytes_total", "Bytes sent to a peer.", "To"),
-            received_bytes: counter("etcd_network_peer_received_bytes_total", "Bytes received from a peer.", "From"),
-            active: gauge("etcd_network_active_peers", "1 while a peer is connected."),
-            known: gauge("etcd_network_known_peers", "1 for each peer that this member has known."),
+            sent_bytes: counters(r, "etcd_network_peer_sent_bytes_total", "Bytes sent to a peer.", &["To"]),
+            received_bytes: counters(
+                r,
+                "etcd_network_peer_received_bytes_total",
+                "Bytes received from a peer.",
+                &["From"],
+            ),
+            active: gauges(r, "etcd_network_active_peers", "1 while a peer is connected.", &between),
+            known: gauges(r, "etcd_network_known_peers", "1 for each member that this one has known.", &between),
+            round_trip: histograms(
+                r,
+                "etcd_network_peer_round_trip_time_seconds",
+                "Seconds of the way to a peer and back.",
+                ROUND_TRIP,
+                &["To"],
+            ),
+            sent_failures: counters(
+                r,
+                "etcd_network_peer_sent_failures_total",
+                "Frames for a peer that were dropped, and connections to it that broke.",
+                &["To"],
+            ),
+            received_failures: counters(
+                r,
+                "etcd_network_peer_received_failures_total",
+                "Connections of a peer that ended with an error.",
+                &["From"],
+            ),
+            disconnected: counters(
+                r,
+                "etcd_network_disconnected_peers_total",
+                "How often the connection to a peer was lost.",
+                &between,
+            ),
         }
+    }
+
+    pub fn round_trip(&self, to: MemberId, took: Duration) {
+        self.round_trip.with_label_values(&[&format!("{to:x}")]).observe(took.as_secs_f64());
+    }
+
+    pub fn not_sent(&self, to: MemberId, frames: u64) {
+        self.sent_failures.with_label_values(&[&format!("{to:x}")]).inc_by(frames);
+    }
+
+    pub fn not_received(&self, from: MemberId) {
+        self.received_failures.with_label_values(&[&format!("{from:x}")]).inc();
+    }
+
+    pub fn disconnected(&self, local: MemberId, remote: MemberId) {
+        self.disconnected.with_label_values(&[&format!("{local:x}"), &format!("{remote:x}")]).inc();
     }
 
     /// Shows what is known of the connections of member `local`.
     pub fn set<'a>(&self, local: MemberId, links: impl IntoIterator<Item = (&'a MemberId, &'a Link)>) {
         let local = format!("{local:x}");
+        // etcd counts a member among those that it knows.
+        self.known.with_label_values(&[&local, &local]).set(1);
         for (remote, link) in links {
             let remote = format!("{remote:x}");
             let sent = self.sent_bytes.with_label_values(&[&remote]);

@@ -79,7 +79,14 @@ async fn connection(
     let (stream, hello) = greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     match hello.channel {
         Channel::Discover => tell_configuration(stream, peers.local()).await,
-        Channel::Frames => read_frames(stream, hello, peers, calls).await,
+        Channel::Frames => {
+            let from = hello.from;
+            let ended = read_frames(stream, hello, peers, calls).await;
+            if ended.is_err() {
+                peers.local().metrics.peers.not_received(from);
+            }
+            ended
+        }
         Channel::Snapshot => {
             let _ = snapshots.send(IncomingSnapshot { from: hello.from, stream }).await;
             Ok(())

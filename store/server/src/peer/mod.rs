@@ -37,6 +37,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::inbox::{Inbox, Input};
 use crate::memory::Budget;
+use crate::metrics::Metrics;
 use crate::tls::Plane;
 use queue::Queue;
 
@@ -53,6 +54,7 @@ pub struct Local {
     pub disk_id: String,
     pub tls: Option<Plane>,
     pub inbox: Arc<Inbox>,
+    pub metrics: Arc<Metrics>,
     /// Frames that wait for a peer are charged to it.
     pub budget: Arc<Budget>,
     /// Configuration as applied, or as admitted while nothing is applied yet.
@@ -165,7 +167,11 @@ impl Peers {
     /// Queues a frame; false when it was dropped.
     pub(crate) fn queue(&self, to: MemberId, frame: Frame) -> bool {
         let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.get(&to).is_some_and(|peer| peer.queue.push(frame, &self.0.local.budget))
+        let queued = peers.get(&to).is_some_and(|peer| peer.queue.push(frame, &self.0.local.budget));
+        if !queued {
+            self.0.local.metrics.peers.not_sent(to, 1);
+        }
+        queued
     }
 
     /// Sends a raft message, or tells raft that its receiver cannot be reached.

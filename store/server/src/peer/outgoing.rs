@@ -57,14 +57,16 @@ async fn keep_connected(
                 failures = 0;
                 tracing::info!(remote = format!("{id:x}"), url, "established connection to peer");
                 links.update_known(id, |link| link.connected_since = Some(Instant::now()));
-                let ended = write_frames(stream, links, id, frames).await;
+                let ended = write_frames(stream, local, links, id, frames).await;
                 if frames.is_closed() {
                     // Its place may be another task's already.
                     return;
                 }
                 links.update_known(id, |link| link.connected_since = None);
+                local.metrics.peers.disconnected(local.member_id, id);
                 local.inbox.push(Input::Event(Event::Unreachable { id }));
                 if let Err(error) = ended {
+                    local.metrics.peers.not_sent(id, 1);
                     tracing::warn!(remote = format!("{id:x}"), %error, "lost connection to peer");
                 }
             }
@@ -89,7 +91,9 @@ async fn keep_connected(
 /// What waited while nobody was there is old; raft sends anew. Forwards were not sent, so they go back.
 fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Queued>) {
     let mut raft = false;
+    let mut dropped = 0;
     while let Ok(queued) = frames.try_recv() {
+        dropped += 1;
         match queued.frame {
             Frame::Forward { proposals, .. } => {
                 local.inbox.push(Input::Event(Event::Refused { proposals }));
@@ -103,6 +107,9 @@ fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Queued>
             _ => {}
         }
     }
+    if dropped > 0 {
+        local.metrics.peers.not_sent(id, dropped);
+    }
     if raft {
         local.inbox.push(Input::Event(Event::Unreachable { id }));
     }
@@ -111,6 +118,7 @@ fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Queued>
 /// Writes frames until the connection breaks (`Err`) or the queue is closed (`Ok`).
 async fn write_frames(
     stream: Stream,
+    local: &Local,
     links: &Links,
     id: MemberId,
     frames: &mut mpsc::Receiver<Queued>,
@@ -149,6 +157,7 @@ async fn write_frames(
                 }
                 while answers.len() >= 8 {
                     let now = began.elapsed().saturating_sub(Duration::from_nanos(answers.get_u64()));
+                    local.metrics.peers.round_trip(id, now);
                     links.update_known(id, |link| {
                         link.round_trip = if link.round_trip.is_zero() { now } else { (link.round_trip * 7 + now) / 8 };
                     });

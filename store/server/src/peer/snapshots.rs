@@ -123,12 +123,18 @@ impl Snapshots {
         // Reading files blocks; the connection's writes are waited for on this same thread.
         self.0.runtime.spawn_blocking(move || {
             let handle = this.0.runtime.clone();
+            let metrics = this.0.peers.local().metrics.clone();
+            let transfer = metrics.transfers.send(id);
             let sent = handle.block_on(this.transfer(id, &message));
             match &sent {
                 Ok(bytes) => {
+                    transfer.done();
                     tracing::info!(to = format!("{id:x}"), bytes, "sent database snapshot");
                 }
-                Err(error) => tracing::warn!(to = format!("{id:x}"), %error, "cannot send a snapshot"),
+                Err(error) => {
+                    drop(transfer);
+                    tracing::warn!(to = format!("{id:x}"), %error, "cannot send a snapshot");
+                }
             }
             this.0.inbox.push(Input::Event(Event::SnapshotSent { id, installed: sent.is_ok() }));
         });
@@ -190,7 +196,12 @@ impl Snapshots {
             let before = partial.take();
             let task = tokio::task::spawn_blocking(move || {
                 let mut partial = before;
+                let metrics = this.0.peers.local().metrics.clone();
+                let transfer = metrics.transfers.receive(from);
                 let result = runtime.block_on(this.receive(stream, &mut partial));
+                if result.is_ok() {
+                    transfer.done();
+                }
                 (result, partial)
             });
             match task.await {
@@ -226,6 +237,7 @@ impl Snapshots {
         stream.write_u32(progress.file).await?;
         stream.write_u64(progress.offset).await?;
         stream.flush().await?;
+        let saving = self.0.peers.local().metrics.transfers.save.start_timer();
         loop {
             let part = read_part(&mut stream).await?;
             if part.is_empty() {
@@ -234,6 +246,7 @@ impl Snapshots {
             incoming.write(&Chunk::decode(part)?)?;
         }
         let received = incoming.finish()?;
+        saving.observe_duration();
         *partial = None;
         let meta = received.meta().clone();
         self.keep(received);

@@ -31,6 +31,7 @@ fn peers(member_id: MemberId, membership: &Membership, inbox: Inbox) -> Peers {
         disk_id: String::new(),
         tls: None,
         inbox: Arc::new(inbox),
+        metrics: Arc::new(Metrics::new(false)),
         budget: Budget::new(1 << 30),
         membership: ArcSwap::from_pointee(membership.clone()),
         feature_level: AtomicU64::new(1),

@@ -4,6 +4,7 @@ use http::request::Parts;
 use quorate_api::Error;
 
 use super::Gate;
+use crate::metrics::Kind;
 use crate::store::{Status, Store};
 
 /// Calls that a learner serves; of Range only the serializable ones, which `kv` checks.
@@ -22,7 +23,13 @@ pub fn gate(store: Store) -> Gate {
             if store.is_quarantined() && serves_data(call.uri.path()) {
                 return Err(Error::Corrupt.into());
             }
-            admit(call, &status).map_err(Into::into)
+            admit(call, &status, |version| {
+                let metrics = store.metrics();
+                if let Some(method) = metrics.grpc.method(call.uri.path()) {
+                    metrics.server.asked(method.kind() != Kind::Unary, version);
+                }
+            })
+            .map_err(Into::into)
         }
     })
 }
@@ -32,15 +39,13 @@ fn serves_data(path: &str) -> bool {
     SERVES_DATA.iter().any(|service| path.starts_with(service))
 }
 
-fn admit(call: &Parts, status: &Status) -> Result<(), Error> {
+/// `count` is told the version of a client that may ask this member, wherever etcd counts it.
+fn admit(call: &Parts, status: &Status, count: impl FnOnce(Option<&str>)) -> Result<(), Error> {
     if status.is_learner && !LEARNER_SERVES.contains(&call.uri.path()) {
         return Err(Error::NotSupportedForLearner);
     }
-    if let Some(version) = call.headers.get("client-api-version")
-        && std::str::from_utf8(version.as_bytes()).is_err()
-    {
-        return Err(Error::InvalidClientAPIVersion);
-    }
+    let version = call.headers.get("client-api-version").map(|version| std::str::from_utf8(version.as_bytes()));
+    count(version.transpose().map_err(|_| Error::InvalidClientAPIVersion)?);
     let needs_leader = call.headers.get("hasleader").is_some_and(|value| value == "true");
     if needs_leader && status.leader == 0 {
         return Err(Error::NoLeader);
@@ -96,7 +101,7 @@ mod tests {
             ("/etcdserverpb.Maintenance/Status", "x", b"", status(1, true), Ok(())),
             ("/etcdserverpb.Maintenance/Snapshot", "x", b"", status(1, true), Ok(())),
         ] {
-            assert_eq!(admit(&call(path, name, value), &status), expected, "{path} {name}: {value:?}");
+            assert_eq!(admit(&call(path, name, value), &status, |_| {}), expected, "{path} {name}: {value:?}");
         }
     }
 }

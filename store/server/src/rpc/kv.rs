@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::Stream;
 use quorate_api::Error;
@@ -36,6 +37,13 @@ impl Kv {
 
     async fn read_range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
         validate::range(&request)?;
+        let began = Instant::now();
+        let answer = self.read_valid_range(request).await;
+        self.metrics.server.requested("Range", began, answer.is_ok());
+        answer
+    }
+
+    async fn read_valid_range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
         if !request.serializable {
             if self.store.status().is_learner {
                 return Err(Error::NotSupportedForLearner);
@@ -43,18 +51,28 @@ impl Kv {
             self.store.linearizable().await?;
         }
         self.metrics.mvcc.ranges.inc();
-        let mut response = if request.range_end.is_empty() {
+        let began = Instant::now();
+        let found = if request.range_end.is_empty() {
             let view = self.store.view()?;
-            mvcc::range(&*view, &view.state, &request).map_err(|error| for_client(&self.store, error))?
+            mvcc::range(&*view, &view.state, &request).map_err(|error| for_client(&self.store, error))
         } else {
-            self.reads.walk(&self.store, move |view| mvcc::range(&**view, &view.state, &request)).await?
+            self.reads.walk(&self.store, move |view| mvcc::range(&**view, &view.state, &request)).await
         };
+        self.metrics.server.ranged(began, found.is_ok());
+        let mut response = found?;
         self.complete(&mut response.header);
         Ok(response)
     }
 
     /// A transaction that only reads skips the log.
     async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        let began = Instant::now();
+        let answer = self.read_only_txn(request).await;
+        self.metrics.server.requested("ReadonlyTxn", began, answer.is_ok());
+        answer
+    }
+
+    async fn read_only_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
         if !mvcc::is_serializable(&request) {
             self.store.linearizable().await?;
         }

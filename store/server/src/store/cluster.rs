@@ -46,6 +46,26 @@ impl Store {
     /// # Errors
     /// etcd's of the Cluster service.
     pub async fn change_membership(&self, change: Change) -> Result<Vec<pb::Member>, ApiError> {
+        let promotes = matches!(change, Change::Promote(_));
+        let changed = self.change_checked(change).await;
+        if promotes {
+            self.note_promotion(changed.as_ref().err());
+        }
+        changed
+    }
+
+    /// Counts a promotion that was asked of this member, and why it failed if it did; only on a leader, as etcd does.
+    pub fn note_promotion(&self, failed: Option<&impl std::fmt::Display>) {
+        if !self.status().is_leader() {
+            return;
+        }
+        match failed {
+            None => self.metrics().server.promotions.inc(),
+            Some(error) => self.metrics().server.promotion_failed(&error.to_string()),
+        }
+    }
+
+    async fn change_checked(&self, change: Change) -> Result<Vec<pb::Member>, ApiError> {
         if self.0.strict_reconfig {
             reconfig::check(&self.membership(), &change, self.0.identity.member_id, &self.0.peers.connected())?;
         }

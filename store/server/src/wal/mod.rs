@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quorate_core::log::{HardState, Index, Term};
 use quorate_core::wal_format::{
@@ -146,6 +147,14 @@ pub struct Wal {
     locations: Vec<Location>,
 }
 
+/// What it took to make a group durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub bytes: u64,
+    pub write: Duration,
+    pub sync: Duration,
+}
+
 impl Wal {
     /// Opens the log in `directory`, creating it when there is none. `durable_applied` is the applied index that the database has
     /// on disk (0 = none): the log must reach it.
@@ -163,7 +172,7 @@ impl Wal {
     ///
     /// # Panics
     /// When the group breaks raft's rules: its number, a term or commit that falls, an entry that replaces a committed one.
-    pub fn append(&mut self, group: Group<'_>) -> Result<(), Error> {
+    pub fn append(&mut self, group: Group<'_>) -> Result<Appended, Error> {
         if self.failed {
             return Err(Error::Failed);
         }
@@ -191,7 +200,7 @@ impl Wal {
         assert!(group.commit <= last, "commit {} lies beyond the last entry {last}", group.commit);
     }
 
-    fn write_group(&mut self, group: &Group<'_>) -> Result<(), Error> {
+    fn write_group(&mut self, group: &Group<'_>) -> Result<Appended, Error> {
         let bytes = format::group_bytes(group) as u64;
         if self.tail.offset + bytes + HINT_BYTES as u64 > self.current.bytes {
             self.roll(bytes)?;
@@ -201,11 +210,14 @@ impl Wal {
         let tail = format::encode_group(&self.tail, group, &mut self.buffer, &mut self.locations);
         pad_to_page(&mut self.buffer, self.tail.offset, self.current.bytes);
         fail::fail_point!("wal::before_write");
+        let began = Instant::now();
         self.current.write(&self.buffer, self.tail.offset)?;
+        let written = Instant::now();
         fail::fail_point!("wal::before_sync");
         if self.options.fsync {
             self.current.sync()?;
         }
+        let appended = Appended { bytes: self.buffer.len() as u64, write: written - began, sync: written.elapsed() };
         fail::fail_point!("wal::after_sync");
         self.tail = tail;
         self.commit = group.commit;
@@ -213,7 +225,7 @@ impl Wal {
         self.hard_state = group.hard_state.unwrap_or(self.hard_state);
         self.publish(group);
         self.spares.top_up();
-        Ok(())
+        Ok(appended)
     }
 
     /// Lets readers see the group that has become durable.

@@ -107,6 +107,8 @@ async fn a_cluster_is_founded_grown_to_three_and_shrunk_to_one() {
     assert_eq!((first.cluster_id, first.member_id), (founded.cluster_id, founded.member_id));
     join(a, b).await;
     join(a, c).await;
+    let (_, page) = a.get("/metrics");
+    assert!(page.contains("\netcd_server_learner_promote_successes 2\n"), "the leader promoted both\n{page}");
     let revision = c.put("k", "2").await.header.unwrap().revision;
     for member in [a, b, c] {
         member.until(|state| state.revision >= revision).await;

@@ -4,6 +4,7 @@ use quorate_api::admin::Role;
 use quorate_api::etcdserverpb as pb;
 
 use crate::member::Member;
+use crate::peer_metrics::snapshots;
 
 async fn all_at(members: &[Member], revision: i64) {
     for member in members {
@@ -73,6 +74,8 @@ async fn a_follower_that_lost_everything_it_missed_in_the_log_gets_a_snapshot() 
     members[2].start();
     all_at(&members, revision).await;
     assert!(members[2].log().contains("applied snapshot"), "it caught up by the log:\n{}", members[2].log());
+    let sent = snapshots(&members[0], "send") + snapshots(&members[1], "send");
+    assert!(snapshots(&members[2], "receive") >= 1.0 && sent >= 1.0, "and the metrics say so");
     let after = members[2].put("after", "v").await.header.unwrap().revision;
     all_at(&members, after).await;
 }

@@ -12,6 +12,7 @@ mod handshake;
 mod joint;
 mod live;
 mod member;
+mod peer_metrics;
 #[path = "../common/ports.rs"]
 mod ports;
 mod refusals;

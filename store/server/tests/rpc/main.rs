@@ -6,6 +6,7 @@ mod alone;
 mod beside_etcd;
 mod client;
 mod flags;
+mod metrics;
 #[path = "../common/ports.rs"]
 mod ports;
 mod process;

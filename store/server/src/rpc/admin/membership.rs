@@ -47,11 +47,15 @@ fn learner(member: admin::Member) -> Result<Member, Status> {
 
 /// Changes the membership, as the leader.
 pub(super) async fn carry_out(store: &Store, change: Change, expected_index: u64) -> Result<(), Status> {
+    let promotes = matches!(change, Change::Promote(_));
     let changed = match change {
         Change::Joint(changes) => store.change_jointly(changes, expected_index).await,
         Change::Promote(id) if !store.is_caught_up(id).await? => Err(ApiError::LearnerNotReady.into()),
         change => store.change(change, Some(expected_index)).await,
     };
+    if promotes {
+        store.note_promotion(changed.as_ref().err());
+    }
     changed.map_err(|refused| {
         let text = refused.to_string();
         match refused {
