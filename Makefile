@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODES ?= 3
 
-.PHONY: help setup build fmt lint generate check-generated test test-unit test-integration test-e2e test-long sim differential chaos sim-hours fuzz up down bench image clean
+.PHONY: help setup build fmt lint deny advisories generate check-generated test test-unit test-integration test-e2e test-long sim differential chaos sim-hours fuzz up down bench image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,13 +20,19 @@ fmt: ## Format the Rust sources
 lint: ## Check the format and run clippy with warnings as errors
 	@scripts/in-copy scripts/stages.sh format lint
 
+deny: ## Check the licences, sources and bans of dependencies by deny.toml
+	@scripts/in-copy scripts/stages.sh deny
+
+advisories: ## Check the dependencies against RustSec's advisories (fetches its database: needs the network, and is no part of make test)
+	@scripts/deny.sh advisories
+
 generate: ## Write the generated files anew (CRDs, docs/flags.md)
 	@scripts/in-copy scripts/generate.sh --into "$(CURDIR)"
 
 check-generated: ## Fail when a generated file is stale
 	@scripts/in-copy scripts/stages.sh generated
 
-test: ## Everything that CI runs: setup, format, lint, generated files, unit, integration, end-to-end
+test: ## Everything that CI runs: setup, format, lint, dependencies, generated files, unit, integration, end-to-end
 	@scripts/test.sh
 
 test-unit: ## Unit tests only

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready to build and test: Debian packages, the Rust and Go toolchains (checked, never installed),
-# RocksDB and the Kubernetes parts in the cache. Says nothing new and changes nothing when all is there.
+# RocksDB, the Kubernetes parts and cargo-deny in the cache. Says nothing new and changes nothing when all is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -123,5 +123,6 @@ check_rust
 check_go
 "$here/rocksdb.sh"
 "$here/tools.sh"
+"$here/deny.sh" --install
 "$here/clients.sh"
 echo "setup: done; everything built stands in $QUORATE_CACHE"

@@ -3,7 +3,7 @@
 # ends with the line "N passed, N failed" over all test runners. A failed stage does not stop the later ones.
 #
 #   scripts/stages.sh                the stages of `make test`
-#   scripts/stages.sh STAGE ...      only these: format lint generated unit integration differential e2e chaos long
+#   scripts/stages.sh STAGE ...      only these: format lint deny generated unit integration differential e2e chaos long
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env.sh"
@@ -24,6 +24,7 @@ budget() {
   case "$1" in
     format) echo 10 15 120 ;;
     lint) echo 150 500 1800 ;;
+    deny) echo 10 20 900 ;;
     generated) echo 60 300 900 ;;
     unit) echo 270 650 2400 ;;
     integration) echo 200 300 2400 ;;
@@ -47,6 +48,7 @@ e2e_tests() {
 
 run_format() { cargo fmt --all --check; }
 run_lint() { cargo clippy --workspace --all-targets -- -D warnings; }
+run_deny() { scripts/deny.sh; }
 run_generated() { scripts/generate.sh --check; }
 run_unit() { cargo test --workspace --no-fail-fast --lib --bins; }
 run_integration() { cargo test --workspace --no-fail-fast --exclude quorate-e2e --exclude quorate-differential --test '*'; }
@@ -138,9 +140,9 @@ if [ "${1:-}" = --only ]; then
   "run_$2"
   exit
 fi
-[ $# -gt 0 ] || set -- format lint generated unit integration differential e2e chaos
+[ $# -gt 0 ] || set -- format lint deny generated unit integration differential e2e chaos
 for stage in "$@"; do
-  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint generated unit integration differential e2e chaos long)" >&2; exit 2; }
+  [ -n "$(budget "$stage")" ] || { echo "stages: unknown stage $stage (there are: format lint deny generated unit integration differential e2e chaos long)" >&2; exit 2; }
 done
 for stage in "$@"; do run_stage "$stage"; done
 

@@ -11,7 +11,8 @@ if [ -s "$ROCKSDB_LIB_DIR/librocksdb.a" ] && [ -d "$CARGO_TARGET_DIR/debug/deps"
 export QUORATE_TEST_STARTED=$(date +%s)
 
 log="$QUORATE_CACHE/logs/setup.log"
-# $QUORATE_CACHE_WAS decides: 1800 s for RocksDB (12 minutes), the Kubernetes parts (8 minutes) and the packages.
+# $QUORATE_CACHE_WAS decides: 1800 s for RocksDB (12 minutes), the Kubernetes parts and Helm (12 minutes), cargo-deny (3 minutes) and the
+# packages.
 budget=15
 [ "$QUORATE_CACHE_WAS" = warm ] || budget=1800
 printf '== setup (budget %d s, %s cache)\n' "$budget" "$QUORATE_CACHE_WAS"
