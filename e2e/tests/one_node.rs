@@ -4,23 +4,22 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use common::{Footprint, await_running, cluster, folder, load_toolbox, machine, pod};
+use common::{await_running, cluster, load_toolbox, machine, pod};
+use common::{killed_harness_leaves_nothing, ready_in_time, stop_leaves_nothing};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::is_deleted;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
-use quorate_e2e::kubernetes::{Cluster, Deadline, Layout, State, run};
+use quorate_e2e::kubernetes::Cluster;
 use quorate_e2e::scenario::{Outcome, Runner};
 use serde_json::json;
 use tokio::sync::watch;
 
-/// What a machine with nothing else to do may take to a ready cluster.
-const READY_LIMIT: Duration = Duration::from_secs(20);
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// Kills of the API server's store while objects are written.
 const STORE_KILLS: usize = 5;
@@ -37,16 +36,16 @@ async fn main() -> ExitCode {
         runner.run("a_pod_finds_services_by_name", services_by_name(&cluster).boxed()).await;
         runner.run("a_volume_outlives_its_pod_and_ends_with_its_claim", volumes(&cluster).boxed()).await;
         runner.run("the_api_server_loses_nothing_when_its_store_is_killed", kill_store(&cluster).boxed()).await;
-        runner.always("stopping_leaves_nothing_behind", stop(cluster, before.clone()).boxed()).await;
+        let stopped = stop_leaves_nothing(cluster, (10, 4), before.clone());
+        runner.always("stopping_leaves_nothing_behind", stopped.boxed()).await;
     }
-    runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed_harness(before).boxed()).await;
+    let killed = killed_harness_leaves_nothing("killed", 1, (10, 4), before);
+    runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed.boxed()).await;
     runner.finish()
 }
 
 async fn start(slot: &mut Option<Cluster>) -> Outcome {
-    let start = Instant::now();
-    let cluster = slot.insert(cluster("one-node").start().await?);
-    assert!(start.elapsed() < READY_LIMIT, "it took {:?}", start.elapsed());
+    let cluster = slot.insert(ready_in_time(cluster("one-node")).await?);
     load_toolbox(cluster)
 }
 
@@ -152,47 +151,6 @@ async fn write(maps: Api<ConfigMap>, acknowledge: watch::Sender<Vec<String>>) {
             acknowledge.send_modify(|names| names.push(name));
         }
     }
-}
-
-async fn stop(cluster: Cluster, before: Vec<String>) -> Outcome {
-    let footprint = Footprint::of(cluster.layout());
-    assert!(footprint.size() >= (10, 4), "too little was seen of the running cluster: {footprint:?}");
-    cluster.stop().await?;
-    footprint.await_gone().await?;
-    assert_eq!(machine(), before, "the machine itself changed");
-    Ok(())
-}
-
-async fn killed_harness(before: Vec<String>) -> Outcome {
-    let folder = folder("killed");
-    let etcd = std::env::var("QUORATE_E2E_STORE").is_ok_and(|store| store == "etcd");
-    let local = |command: &str| {
-        let mut local = Command::new(env!("CARGO_BIN_EXE_quorate-local"));
-        local.arg(command).arg("--state-dir").arg(&folder);
-        local
-    };
-    run(local("up").args(["--store", if etcd { "etcd" } else { "quorate" }]))?;
-    let shown = run(&mut local("status"))?;
-    assert!(!shown.contains("dead"), "{shown}");
-    for (command, expected) in [("partition", "node1: cut off"), ("heal", "node1: running")] {
-        run(local(command).arg("1"))?;
-        let shown = run(&mut local("status"))?;
-        assert!(shown.contains(expected), "after {command}: {shown}");
-    }
-    let layout = Layout::open(&folder)?;
-    let harness = State::read(&layout).ok_or("no state in the folder")?.harness;
-    let footprint = Footprint::of(&layout);
-    run(Command::new("kill").args(["-9", &harness.pid.to_string()]))?;
-    let deadline = Deadline::after(WAIT_LIMIT, "the end of the killed harness", &layout);
-    while harness.is_alive() {
-        deadline.pause_async().await?;
-    }
-    assert!(footprint.size() >= (10, 4), "too little was seen of the running cluster: {footprint:?}");
-    assert!(footprint.remains().len() > 10, "the cluster ended with its harness: {:?}", footprint.remains());
-    run(&mut local("down"))?;
-    footprint.await_gone().await?;
-    assert_eq!(machine(), before, "the machine itself changed");
-    Ok(())
 }
 
 /// What a pod printed, once it has ended well.

@@ -1,10 +1,12 @@
-//! A cluster of three nodes, one of which loses its network and one its power.
+//! A cluster of three nodes, one of which loses its network and one its power, and nothing left behind, whether the cluster
+//! was stopped or its harness killed.
 
 mod common;
 
 use std::process::ExitCode;
 
-use common::{Footprint, await_running, cluster, load_toolbox, machine, pod};
+use common::{await_running, cluster, load_toolbox, machine, pod};
+use common::{killed_harness_leaves_nothing, ready_in_time, stop_leaves_nothing};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
@@ -16,16 +18,19 @@ async fn main() -> ExitCode {
     let mut runner = Runner::from_arguments();
     let mut slot = None;
     let before = machine();
-    runner.always("three_nodes_are_ready", start(&mut slot).boxed()).await;
+    runner.always("three_nodes_are_ready_within_twenty_seconds", start(&mut slot).boxed()).await;
     if let Some(cluster) = slot {
         runner.run("a_node_cut_off_runs_its_pods_on_and_one_without_power_does_not", faults(&cluster).boxed()).await;
-        runner.always("stopping_leaves_nothing_behind", stop(cluster, before).boxed()).await;
+        let stopped = stop_leaves_nothing(cluster, (20, 10), before.clone());
+        runner.always("stopping_leaves_nothing_behind", stopped.boxed()).await;
     }
+    let killed = killed_harness_leaves_nothing("three-killed", 3, (20, 10), before);
+    runner.run("a_killed_harness_is_cleaned_up_from_its_folder_alone", killed.boxed()).await;
     runner.finish()
 }
 
 async fn start(slot: &mut Option<Cluster>) -> Outcome {
-    let cluster = slot.insert(cluster("three-nodes").nodes(3).start().await?);
+    let cluster = slot.insert(ready_in_time(cluster("three-nodes").nodes(3)).await?);
     load_toolbox(cluster)
 }
 
@@ -53,14 +58,5 @@ async fn faults(cluster: &Cluster) -> Outcome {
     tokio::time::timeout(std::time::Duration::from_secs(60), restarted).await??;
     let cut_off = pods.get("on-2").await?;
     assert_eq!(started(cut_off.clone()), Some(0), "{} was restarted", cut_off.name_any());
-    Ok(())
-}
-
-async fn stop(cluster: Cluster, before: Vec<String>) -> Outcome {
-    let footprint = Footprint::of(cluster.layout());
-    assert!(footprint.size() >= (20, 10), "too little was seen of the running cluster: {footprint:?}");
-    cluster.stop().await?;
-    footprint.await_gone().await?;
-    assert_eq!(machine(), before, "the machine itself changed");
     Ok(())
 }
