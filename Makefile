@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODES ?= 3
+PROFILE ?= release
 
 .PHONY: help setup build fmt lint deny advisories generate check-generated test test-unit test-integration test-e2e test-long sim differential chaos sim-hours fuzz up down bench image clean
 
@@ -64,9 +65,9 @@ differential: ## Compare Quorate with etcd for DURATION seconds (default 1200; S
 	@scripts/in-copy scripts/cargo build --release -p quorate -p quorate-differential --bins
 	@. scripts/env.sh && "$$CARGO_TARGET_DIR/release/quorate-differential" --duration $(or $(DURATION),1200) $(if $(SEED),--first-seed $(SEED)) --table
 
-up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; needs root)
+up: ## Start Kubernetes on this machine, with the operator and a cluster of three members (NODES=1 or 3; PROFILE=dev builds quicker; needs root)
 	@scripts/setup.sh
-	@scripts/in-copy scripts/up.sh $(NODES)
+	@scripts/in-copy scripts/up.sh --nodes $(NODES) --profile $(PROFILE) $(if $(IMAGES),--images "$(IMAGES)")
 
 down: ## Stop and remove all that `make up` started
 	@. scripts/env.sh && "$$CARGO_TARGET_DIR/debug/quorate-local" down

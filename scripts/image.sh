@@ -32,7 +32,8 @@ stage_line() { # NAME KEYWORD
 }
 
 "$here/image/build.sh" "$profile" "${names[@]}"
-(cd "$root" && scripts/cargo build --quiet -p quorate-e2e --bin quorate-local)
+# With the dev profile it is built already.
+[ "$profile" = dev ] || (cd "$root" && scripts/cargo build --quiet -p quorate-e2e --bin quorate-local)
 mkdir -p "$output"
 # On the disk of the output, and owned by root as in docker where we are root.
 work=$(mktemp -d "$output/.root.XXXXXX")

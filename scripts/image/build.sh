@@ -14,5 +14,7 @@ for name in "$@"; do
   # A program has the name of its package.
   for program in $programs; do packages+=(-p "$program"); done
 done
+# The dev profile is that of the tests: the very selection that they build, since any other compiles much of it anew.
+[ "$profile" != dev ] || packages=(--workspace)
 cd "$here/../.."
 scripts/cargo build --profile "$profile" "${packages[@]}" --bins

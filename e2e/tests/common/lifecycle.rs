@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quorate_e2e::kubernetes::{Builder, Cluster, Deadline, Layout, State, Store, node_name, run};
 
 use super::footprint::{Footprint, machine};
-use super::{Error, folder, store};
+use super::{Error, folder, local, store};
 
 /// What a machine with nothing else to do may take to a ready cluster, once its programs are built.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -40,11 +40,7 @@ pub async fn killed_harness_leaves_nothing(
     before: Vec<String>,
 ) -> Result<(), Error> {
     let folder = folder(name);
-    let local = |command: &str| {
-        let mut local = Command::new(env!("CARGO_BIN_EXE_quorate-local"));
-        local.arg(command).arg("--state-dir").arg(&folder);
-        local
-    };
+    let local = |command: &str| local(&folder, command);
     let store = if store() == Store::Etcd { "etcd" } else { "quorate" };
     let start = Instant::now();
     run(local("up").args(["--nodes", &nodes.to_string(), "--store", store]))?;

@@ -47,6 +47,20 @@ pub fn store() -> Store {
     if etcd { Store::Etcd } else { Store::Quorate }
 }
 
+/// `quorate-local COMMAND` for the cluster in a folder.
+pub fn local(folder: &Path, command: &str) -> Command {
+    let mut local = Command::new(env!("CARGO_BIN_EXE_quorate-local"));
+    local.arg(command).arg("--state-dir").arg(folder);
+    local
+}
+
+/// Images of the dev profile, in a folder of the tests; returns it.
+pub fn images() -> Result<PathBuf, Error> {
+    let (images, script) = (folder("images"), Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/image.sh"));
+    run(Command::new(script).args(["--profile", "dev", "--output"]).arg(&images))?;
+    Ok(images)
+}
+
 /// The archive of [`TOOLBOX`].
 pub fn toolbox() -> Result<PathBuf, Error> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/image/rootfs.sh");

@@ -2,7 +2,7 @@
 //! definitions, the operator and the sample, waits, and shows a put, a linearizable get and a watch.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
-use quorate_e2e::kubernetes::{Attached, Dialer, Relay, apply, run, workspace_program};
+use quorate_e2e::kubernetes::{Attached, Dialer, Relay, Tools, apply, on_path, run, workspace_program};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
@@ -152,23 +152,39 @@ async fn show(attached: &Attached, client: &Client, cluster: &DynamicObject) -> 
     print_until(&mut lines, "hello again").await?;
     watch.kill().await?;
 
+    println!("\nGo on with");
+    for line in hints(attached, &format!("{name}.{namespace}"), scheme, &tls)? {
+        println!("  {line}");
+    }
+    Ok(())
+}
+
+/// What to do with the cluster, as lines for a shell: each works as it stands, pasted alone or all of them in turn.
+fn hints(attached: &Attached, service: &str, scheme: &str, tls: &[String]) -> Fallible<Vec<String>> {
     let local = std::env::current_exe()?;
-    let (local, kubeconfig) = (local.display(), attached.layout().kubeconfig());
-    let root = attached.layout().root();
+    let (local, root, port) = (local.display(), attached.layout().root(), free_port()?);
     let elsewhere = if super::default_folder().canonicalize().is_ok_and(|default| default == root) {
         String::new()
     } else {
         format!(" --state-dir {}", root.display())
     };
-    println!(
-        "\nGo on with\n  export KUBECONFIG={}\n  kubectl get qc -A\n  {local} forward {name}.{namespace}:{CLIENT_PORT} --port {CLIENT_PORT}{elsewhere} &\n  \
-         {} --endpoints={scheme}://127.0.0.1:{CLIENT_PORT} {} get greeting\n  {local} kill 2{elsewhere}      pulls a node's plug; `restart 2` switches it on again\n  \
-         {local} down{elsewhere}        removes it all",
-        kubeconfig.display(),
-        workspace_program("quoratectl")?.display(),
-        tls.join(" ")
-    );
-    Ok(())
+    let kubectl = on_path("kubectl").map_or_else(|| Tools::find()?.program("kubectl"), |_| Ok("kubectl".into()))?;
+    let quoratectl = workspace_program("quoratectl")?;
+    let flags = [&[format!("--endpoints={scheme}://127.0.0.1:{port}")], tls].concat().join(" ");
+    Ok(vec![
+        format!("export KUBECONFIG={}", attached.layout().kubeconfig().display()),
+        format!("{} get qc -A", kubectl.display()),
+        format!("{local} forward {service}:{CLIENT_PORT} --port {port}{elsewhere} &"),
+        format!("{} {flags} get greeting", quoratectl.display()),
+        format!("{local} kill 2{elsewhere}    # pulls a node's plug; `restart 2` switches it on again"),
+        format!("{local} down{elsewhere}    # removes it all"),
+    ])
+}
+
+/// The port that clients know on this machine's loopback, or another one where somebody listens there already.
+fn free_port() -> std::io::Result<u16> {
+    let listen = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    Ok(listen(CLIENT_PORT).or_else(|_| listen(0))?.local_addr()?.port())
 }
 
 /// Writes a client's certificates into the folder and returns quoratectl's flags for them: none where the cluster serves
