@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs that the end-to-end tests run beside ours (Kubernetes, etcd, CoreDNS, pause) from the Go modules in
+# Builds the programs that the end-to-end tests run beside ours (Kubernetes, Helm, etcd, CoreDNS, pause) from the Go modules in
 # e2e/tools/, once for each content of a module, into $QUORATE_CACHE/tools/NAME-HASH/, and links them all in
 # $QUORATE_CACHE/tools/bin. Building again is a no-op.
 #
@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 sources=$here/../e2e/tools
 tools=$QUORATE_CACHE/tools
-modules="pause etcd etcdctl coredns kubernetes"
+modules="pause etcd etcdctl coredns helm kubernetes"
 
 # Bounded parallelism: these builds share the machine with others.
 export CGO_ENABLED=0 GOFLAGS="-p=${QUORATE_GO_PARALLEL:-2} -buildvcs=false -trimpath"
@@ -31,6 +31,10 @@ build_pause() { go build -ldflags "-s -w" -o "$1/" . ; }
 build_etcd() { go build -ldflags "-s -w" -o "$1/" . ; }
 build_coredns() { go build -ldflags "-s -w" -o "$1/" . ; }
 build_etcdctl() { go build -ldflags "-s -w" -o "$1/" go.etcd.io/etcd/etcdctl/v3 go.etcd.io/etcd/etcdutl/v3; }
+build_helm() {
+  # `helm version` names the release, as the one that Helm publishes does.
+  go build -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(version helm.sh/helm/v4)" -o "$1/" helm.sh/helm/v4/cmd/helm
+}
 build_kubernetes() {
   local release major minor flag=k8s.io/component-base/version
   release=$(version k8s.io/kubernetes)
