@@ -239,6 +239,7 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
         member_id: id(state.member_id),
         name: state.member_name.clone(),
         disk_id: state.disk_id.clone(),
+        owner_uid: state.owner_uid.clone(),
         leader_id: id(state.leader_id),
         committed_index: state.committed_index,
         applied_index: state.applied_index,

@@ -22,6 +22,8 @@ pub struct Observed {
     pub pods: BTreeMap<u32, PodSeen>,
     pub volumes: BTreeMap<u32, VolumeSeen>,
     pub members: BTreeMap<u32, MemberSeen>,
+    /// Pods that carry the cluster's label and are not the StatefulSet's.
+    pub strangers: Vec<StrangerSeen>,
     /// Read linearizably, or `None` when no member could answer.
     pub configuration: Option<Configuration>,
     /// Children that are not as they shall be, in the order in which they are put right.
@@ -70,11 +72,21 @@ pub struct PodSeen {
     pub ready: bool,
     /// The node it was given.
     pub node: Option<String>,
+    /// Whether it carries the label that client Service and disruption budget select.
+    pub serving: bool,
     /// Where it can be reached, once it has an address.
     pub address: Option<String>,
     pub revision: String,
     /// Why it does not run, in words; empty when it does.
     pub trouble: String,
+}
+
+/// A pod with the cluster's label that the StatefulSet did not make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StrangerSeen {
+    pub name: String,
+    pub uid: String,
+    pub serving: bool,
 }
 
 /// A volume claim of the StatefulSet.
@@ -125,6 +137,8 @@ pub struct MemberState {
     pub member_id: Option<Id>,
     pub name: String,
     pub disk_id: String,
+    /// UID of the `QuorateCluster` that the disk belongs to; empty on an empty disk.
+    pub owner_uid: String,
     pub leader_id: Option<Id>,
     pub committed_index: u64,
     pub applied_index: u64,

@@ -1,25 +1,36 @@
-//! An operator that dies right before one of its requests, that is, right after the request before it, be that one to
-//! Kubernetes or to a member. It is this very program, started again with a budget.
+//! An operator that dies right before one of its requests to Kubernetes or right after the answer to it. Requests to members
+//! lie between two of those, so that it also dies right before and right after each of them. It is this very program,
+//! started again with a budget.
 
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
-use kube::client::ClientBuilder;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::Request;
+use kube::client::{Body, ClientBuilder};
 use quorate_operator::controller::{self, Shared};
 use quorate_operator::leader::Tenure;
 use quorate_operator::metrics::Metrics;
 use rand::{RngExt as _, SeedableRng as _};
+use tower::{Layer, Service};
 
 use crate::common::Error;
 use crate::world::World;
 
 const BUDGET: &str = "QUORATE_E2E_OPERATOR_REQUESTS";
-/// A round is about 15 requests: deaths fall into every part of one, and some operators live for two.
-const REQUESTS_MIN: u64 = 8;
-const REQUESTS_MAX: u64 = 60;
-/// With at least one act in most lives, far more than a change of size needs.
+/// Whether the last request is answered before the operator dies.
+const ANSWERED: &str = "QUORATE_E2E_OPERATOR_ANSWERED";
+/// A round is about 15 requests, and an operator begins with 6 lists: deaths fall into every part of a round, and some operators live for
+/// two or three.
+const REQUESTS: RangeInclusive<u64> = 8..=60;
+/// For operations of few rounds, so that more than one operator dies in them.
+pub const FEW_REQUESTS: RangeInclusive<u64> = 7..=32;
+/// With at least one act in most lives, far more than any operation needs.
 const DEATHS_MAX: u32 = 400;
 
 /// Requests after which this process shall die; `None` when it is the test itself.
@@ -30,42 +41,104 @@ pub fn budget() -> Option<u64> {
 /// Is an operator until the budget is used up.
 pub async fn operate(requests: u64) -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let left = Arc::new(AtomicU64::new(requests));
-    let count = tower::util::MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
-        // Watches come at the start and again at will; they change nothing.
-        let watches = request.uri().query().is_some_and(|query| query.contains("watch="));
-        if !watches && left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Nothing is flushed, nothing is released.
-            nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL).expect("it is ours");
-        }
-        request
-    });
+    let mortal = Mortal { left: Arc::new(AtomicU64::new(requests)), answered: std::env::var_os(ANSWERED).is_some() };
     let config = kube::Config::infer().await.expect("KUBECONFIG is set by the test");
-    let client = ClientBuilder::try_from(config).expect("the configuration is sound").with_layer(&count).build();
+    let client = ClientBuilder::try_from(config).expect("the configuration is sound").with_layer(&mortal).build();
     let shared = Shared::new(client, Arc::new(Metrics::default()), "dying", Tenure::unlimited());
     controller::run(shared, &[], std::future::pending()).await;
     ExitCode::FAILURE
 }
 
-/// Lets operators die one after the other until the cluster is ready at this size; returns how many died.
-pub async fn until_ready(world: &World, name: &str, replicas: u32, seed: u32) -> Result<u32, Error> {
-    println!("       seed {seed}");
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(u64::from(seed));
-    for deaths in 0..DEATHS_MAX {
-        if world.is_ready(name, replicas).await? {
-            return Ok(deaths);
-        }
-        live_and_die(world, rng.random_range(REQUESTS_MIN..=REQUESTS_MAX)).await?;
-    }
-    Err(format!("not ready after {DEATHS_MAX} operators").into())
+/// Counts requests and dies at the last one.
+#[derive(Clone)]
+struct Mortal {
+    left: Arc<AtomicU64>,
+    answered: bool,
 }
 
-async fn live_and_die(world: &World, requests: u64) -> Result<(), Error> {
+#[derive(Clone)]
+struct MortalService<S> {
+    mortal: Mortal,
+    inner: S,
+}
+
+impl<S> Layer<S> for Mortal {
+    type Service = MortalService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        MortalService { mortal: self.clone(), inner }
+    }
+}
+
+impl<S> Service<Request<Body>> for MortalService<S>
+where
+    S: Service<Request<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Watches come at the start and again at will; they change nothing.
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch="));
+        let dies = !watches && self.mortal.left.fetch_sub(1, Ordering::SeqCst) == 1;
+        if dies && !self.mortal.answered {
+            die();
+        }
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await;
+            if dies {
+                die();
+            }
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// Nothing is flushed, nothing is released.
+fn die() {
+    nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL).expect("it is ours");
+}
+
+/// Lets operators die one after the other until the cluster is ready at this size; returns how many died.
+pub async fn until_ready(world: &World, name: &str, replicas: u32, seed: u64) -> Result<u32, Error> {
+    until(world, seed, REQUESTS, async || world.is_ready(name, replicas).await).await
+}
+
+/// Lets operators die one after the other until it is so; returns how many died.
+pub async fn until(
+    world: &World,
+    seed: u64,
+    requests: RangeInclusive<u64>,
+    mut holds: impl AsyncFnMut() -> Result<bool, Error>,
+) -> Result<u32, Error> {
+    println!("       seed {seed}");
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    for deaths in 0..DEATHS_MAX {
+        if holds().await? {
+            return Ok(deaths);
+        }
+        live_and_die(world, rng.random_range(requests.clone()), rng.random()).await?;
+    }
+    Err(format!("not so after {DEATHS_MAX} operators").into())
+}
+
+async fn live_and_die(world: &World, requests: u64, answered: bool) -> Result<(), Error> {
     let program = std::env::current_exe()?;
     let kubeconfig = world.cluster.layout().pki("admin.kubeconfig");
     let start = || {
         let mut command = Command::new(&program);
         command.env(BUDGET, requests.to_string()).env("KUBECONFIG", &kubeconfig);
+        if answered {
+            command.env(ANSWERED, "");
+        }
         Ok(command.stdin(Stdio::null()).spawn())
     };
     let mut child = world.cluster.in_lan(start)??;

@@ -10,6 +10,9 @@ use tokio::task::JoinHandle;
 use crate::common::Error;
 use crate::world::Session;
 
+/// Fewer puts show nothing.
+const PUTS_MIN: u32 = 50;
+
 /// A load that runs until it is stopped.
 pub struct Load {
     stop: oneshot::Sender<()>,
@@ -81,6 +84,22 @@ async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>, seen: Arc
 }
 
 impl Record {
+    /// No request fails but those that were started within one election timeout of a change of the leader that a member saw.
+    pub fn check_against(&self, changes: &[Instant], election: Duration) -> Result<(), Error> {
+        println!("       {} puts, {} failures", self.puts, self.failures.len());
+        if self.puts < PUTS_MIN {
+            return Err(format!("{} puts are no load", self.puts).into());
+        }
+        let apart = |a: Instant, b: Instant| a.max(b) - a.min(b);
+        for (started, _, reason) in &self.failures {
+            let nearest = changes.iter().map(|change| apart(*change, *started)).min();
+            if nearest.is_none_or(|nearest| nearest > election) {
+                return Err(format!("a put failed {nearest:?} away from a change of the leader: {reason}").into());
+            }
+        }
+        Ok(())
+    }
+
     /// Puts that failed.
     pub fn failures(&self) -> usize {
         self.failures.len()
@@ -90,7 +109,7 @@ impl Record {
     pub fn check(&self, election: Duration) -> Result<(), Error> {
         let changes: Vec<Instant> = self.terms.iter().skip(1).map(|(at, _)| *at).collect();
         println!("       {} puts, {} failures, {} changes of the term", self.puts, self.failures.len(), changes.len());
-        if self.puts < 50 {
+        if self.puts < PUTS_MIN {
             return Err(format!("{} puts are no load", self.puts).into());
         }
         for (started, ended, reason) in &self.failures {

@@ -8,28 +8,35 @@ mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashing;
+mod leaders;
 mod lease;
 mod load;
+mod mortal;
 mod nodes;
 mod schema;
+mod serving;
 mod tuning;
 mod world;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
+use nix::sys::signal::Signal;
 use quorate_e2e::scenario::{Outcome, Runner};
 use serde_json::json;
 use world::World;
 
-/// Default election timeout of the profile LowLatency, twice: a randomized timeout is up to that.
+/// Default election timeout of the profile LowLatency.
+const ELECTION_MIN: Duration = Duration::from_millis(1_000);
+/// Twice that: a randomized timeout is up to it.
 const ELECTION: Duration = Duration::from_millis(2_000);
+/// Connections to a Service of three members, of which one shall lead to a certain member.
+const CONNECTIONS_MAX: u32 = 60;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -63,6 +70,10 @@ async fn scenarios() -> ExitCode {
     runner.run("a_node_without_network_is_waited_for", nodes::partitioned_node(&world).boxed_local()).await;
     runner.run("new_connections_work_after_the_old_leaves", certificates::outlived(&world, ends).boxed_local()).await;
     runner.run("a_lost_volume_is_replaced_under_a_new_id", lost_volume(&world).boxed_local()).await;
+    runner.run("a_pod_with_a_members_labels_serves_no_clients", serving::stranger(&world).boxed_local()).await;
+    runner
+        .run("a_copied_disk_serves_no_clients_until_it_is_replaced", serving::copied_disk(&world).boxed_local())
+        .await;
     runner.run("all_pods_come_back_while_the_operator_is_away", operator_away(&world).boxed_local()).await;
     runner.run("of_two_operators_only_the_one_with_the_lease_acts", lease::rivals(&world).boxed_local()).await;
     runner.run("three_shrink_to_one_under_load", shrinking(&world).boxed_local()).await;
@@ -71,6 +82,12 @@ async fn scenarios() -> ExitCode {
     runner.run("a_cluster_without_tls_needs_consent_and_then_serves", without_tls(&world).boxed_local()).await;
     runner.run("retained_disks_wait_for_adoption", adoption(&world).boxed_local()).await;
     runner.run("deletion_leaves_nothing_when_that_is_asked_for", deletion(&world).boxed_local()).await;
+    runner
+        .run(
+            "an_operator_that_dies_at_any_request_founds_adopts_heals_and_deletes",
+            mortal::whole_life(&world).boxed_local(),
+        )
+        .await;
     runner.run("the_cluster_stops", async move { Ok(world.cluster.stop().await?) }.boxed_local()).await;
     runner.finish()
 }
@@ -112,12 +129,24 @@ async fn founding(world: &World) -> Outcome {
 }
 
 async fn growing(world: &World) -> Outcome {
-    let load = load::Load::start(world.session("main", 0).await?);
-    world.scale("main", 3).await?;
-    world.await_ready("main", 3).await?;
-    load.stop().await.check(ELECTION)?;
+    let loads = [world.session("main", 0).await?, world.service_session("main").await?].map(load::Load::start);
+    let grown = async {
+        world.scale("main", 3).await?;
+        world.await_ready("main", 3).await
+    };
+    let (grown, changes) = leaders::while_recorded(world, "main", grown).await;
+    grown?;
+    check_all(loads, &changes).await?;
     for ordinal in 0..3 {
         assert_eq!(world.session("main", ordinal).await?.get("first").await?.as_deref(), Some("1"), "member {ordinal}");
+    }
+    Ok(())
+}
+
+async fn check_all(loads: impl IntoIterator<Item = load::Load>, changes: &[Instant]) -> Outcome {
+    println!("       {} changes of the leader were seen", changes.len());
+    for load in loads {
+        load.stop().await.check_against(changes, ELECTION_MIN)?;
     }
     Ok(())
 }
@@ -137,7 +166,7 @@ async fn deleted_pod(world: &World) -> Outcome {
 async fn killed_process(world: &World) -> Outcome {
     let before = world.member_ids("main").await?;
     let restarts = world.restarts("main-2").await?;
-    world.kill_server("main-2")?;
+    world.signal_server("main-2", Signal::SIGKILL)?;
     world.await_until("a restarted container", async || Ok(world.restarts("main-2").await? > restarts)).await?;
     world.await_ready("main", 3).await?;
     assert_eq!(world.member_ids("main").await?, before);
@@ -187,10 +216,19 @@ async fn operator_away(world: &World) -> Outcome {
 async fn shrinking(world: &World) -> Outcome {
     // A leader that has to go makes the operator hand leadership over.
     world.lead("main", "main-2").await?;
-    let load = load::Load::start(world.session("main", 0).await?);
-    world.scale("main", 1).await?;
-    world.await_ready("main", 1).await?;
-    load.stop().await.check(ELECTION)?;
+    let mut sessions = vec![world.session("main", 0).await?];
+    for member in world.member_ids("main").await?.into_iter().skip(1) {
+        sessions.push(session_of_service_at(world, &member.ok_or("a member has no id")?).await?);
+    }
+    let loads: Vec<load::Load> = sessions.into_iter().map(load::Load::start).collect();
+    let shrunk = async {
+        world.scale("main", 1).await?;
+        world.await_ready("main", 1).await
+    };
+    let (shrunk, changes) = leaders::while_recorded(world, "main", shrunk).await;
+    shrunk?;
+    assert!(!changes.is_empty(), "leadership moved");
+    check_all(loads, &changes).await?;
     let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
     world
         .await_until("the volumes of the removed members gone", async || {
@@ -199,6 +237,18 @@ async fn shrinking(world: &World) -> Outcome {
         .await?;
     assert_eq!(world.session("main", 0).await?.get("first").await?.as_deref(), Some("1"));
     Ok(())
+}
+
+/// A client of the Service that was led to this member first.
+async fn session_of_service_at(world: &World, member_id: &str) -> Result<world::Session, common::Error> {
+    let wanted = u64::from_str_radix(member_id, 16)?;
+    for _ in 0..CONNECTIONS_MAX {
+        let session = world.service_session("main").await?;
+        if session.served_by().await? == wanted {
+            return Ok(session);
+        }
+    }
+    Err(format!("the Service never led to {member_id}").into())
 }
 
 async fn dying_operator(world: &World) -> Outcome {
@@ -269,22 +319,5 @@ async fn deletion(world: &World) -> Outcome {
     let sets: Api<StatefulSet> = Api::default_namespaced(world.client.clone());
     assert_eq!(sets.list(&selector).await?.items.len(), 1, "the label finds what shall be gone");
     world.delete("main").await?;
-    let (maps, secrets): (Api<ConfigMap>, Api<Secret>) =
-        (Api::default_namespaced(world.client.clone()), Api::default_namespaced(world.client.clone()));
-    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
-    let pods: Api<Pod> = world.pods();
-    let services: Api<Service> = Api::default_namespaced(world.client.clone());
-    let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(world.client.clone());
-    world
-        .await_until("no trace of the cluster", async || {
-            let left = maps.list(&selector).await?.items.len()
-                + secrets.list(&selector).await?.items.len()
-                + claims.list(&selector).await?.items.len()
-                + pods.list(&selector).await?.items.len()
-                + sets.list(&selector).await?.items.len()
-                + services.list(&selector).await?.items.len()
-                + budgets.list(&selector).await?.items.len();
-            Ok(left == 0)
-        })
-        .await
+    world.await_no_trace("main").await
 }

@@ -6,17 +6,21 @@ use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
+use nix::sys::signal::Signal;
 use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_api::etcdserverpb::{MoveLeaderRequest, PutRequest, RangeRequest};
 use quorate_e2e::kubernetes::{Cgroup, Cluster, Deadline, Relay, cache_folder, run};
 use quorate_operator::crd::{QuorateCluster, QuorateClusterStatus};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -130,6 +134,32 @@ impl World {
         .await
     }
 
+    /// Waits until nothing is left that carries the cluster's label.
+    pub async fn await_no_trace(&self, name: &str) -> Result<(), Error> {
+        let selector = ListParams::default().labels(&format!("quorate.io/cluster={name}"));
+        self.await_until("no trace of the cluster", async || {
+            Ok(self.left::<ConfigMap>(&selector).await?
+                + self.left::<Secret>(&selector).await?
+                + self.left::<PersistentVolumeClaim>(&selector).await?
+                + self.left::<Pod>(&selector).await?
+                + self.left::<StatefulSet>(&selector).await?
+                + self.left::<Service>(&selector).await?
+                + self.left::<PodDisruptionBudget>(&selector).await?
+                == 0)
+        })
+        .await
+    }
+
+    async fn left<K>(&self, selector: &ListParams) -> Result<usize, Error>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        Ok(Api::<K>::default_namespaced(self.client.clone()).list(selector).await?.items.len())
+    }
+
     pub async fn status(&self, name: &str) -> Result<QuorateClusterStatus, Error> {
         Ok(self.clusters().get(name).await?.status.unwrap_or_default())
     }
@@ -216,21 +246,35 @@ impl World {
         Ok(sets.get(name).await?.spec.and_then(|spec| spec.replicas))
     }
 
-    /// `kill -9` of a pod's server, found by its name among this Kubernetes' own processes.
-    pub fn kill_server(&self, pod: &str) -> Result<(), Error> {
+    /// Process of a pod's server, found by its name among this Kubernetes' own processes.
+    pub fn server(&self, pod: &str) -> Result<i32, Error> {
         let flag = format!("--name={pod}");
         let found = Cgroup::named(self.cluster.layout().id()).processes().into_iter().find(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.split(|byte| *byte == 0).any(|argument| argument == flag.as_bytes())
         });
-        let pid = found.ok_or_else(|| format!("no process with {flag}"))?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
-        Ok(())
+        found.ok_or_else(|| format!("no process with {flag}").into())
+    }
+
+    /// Sends a signal to a pod's server.
+    pub fn signal_server(&self, pod: &str, signal: Signal) -> Result<(), Error> {
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.server(pod)?), signal)?)
     }
 
     /// Connects to a member as a user would: with the Secret `NAME-client-tls`, or plainly where there is none.
     pub async fn session(&self, name: &str, ordinal: u32) -> Result<Session, Error> {
         let address = self.pod_address(&format!("{name}-{ordinal}")).await?;
+        self.connect(name, address).await
+    }
+
+    /// Connects to whatever member the client Service leads to.
+    pub async fn service_session(&self, name: &str) -> Result<Session, Error> {
+        let services: Api<Service> = Api::default_namespaced(self.client.clone());
+        let address = services.get(name).await?.spec.and_then(|spec| spec.cluster_ip);
+        self.connect(name, address.ok_or("the Service has no address")?.parse()?).await
+    }
+
+    async fn connect(&self, name: &str, address: IpAddr) -> Result<Session, Error> {
         let relay = self.cluster.forward(SocketAddr::new(address, 2379), 0).await?;
         let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
         let Some(secret) = secrets.get_opt(&format!("{name}-client-tls")).await? else {
@@ -292,6 +336,17 @@ impl World {
 }
 
 impl Session {
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Id of the member that answers.
+    pub async fn served_by(&self) -> Result<u64, Error> {
+        let answer =
+            KvClient::new(self.channel()).range(RangeRequest { key: "a".into(), ..Default::default() }).await?;
+        Ok(answer.into_inner().header.map(|header| header.member_id).unwrap_or_default())
+    }
+
     /// Puts, and returns the term that the answer names.
     pub async fn put(&mut self, key: &str, value: &str) -> Result<u64, Error> {
         let request = PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };

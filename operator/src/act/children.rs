@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::crd::{FINALIZER, QuorateCluster};
 use crate::observe::{LEAF_CERTIFICATE, PRIVATE_KEY, TOKEN, TRUST};
-use crate::render::{ANNOTATION_OWNER_UID, Child, labels, owner_reference};
+use crate::render::{ANNOTATION_OWNER_UID, Child, LABEL_SERVING, labels, owner_reference};
 use crate::tls::{self, Pair, SecretKind};
 
 use super::{Error, FIELD_MANAGER, Hands};
@@ -113,6 +113,15 @@ fn content(hands: &Hands<'_>, kind: SecretKind) -> Result<BTreeMap<String, Vec<u
         SecretKind::Token => vec![(TOKEN, tls::token())],
     };
     Ok(values.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect())
+}
+
+/// Labels this very pod as one that clients and evictions may count on, or as one that they may not.
+pub async fn set_serving(hands: &Hands<'_>, pod: &str, uid: &str, serving: bool) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(hands.client.clone(), &hands.desired.namespace);
+    let patch = json!({"metadata": {"uid": uid, "labels": {LABEL_SERVING: serving.to_string()}}});
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch(pod, &parameters, &Patch::Merge(patch)).await?;
+    Ok(())
 }
 
 /// Deletes this very pod.

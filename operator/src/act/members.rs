@@ -21,7 +21,7 @@ fn target(hands: &Hands<'_>, action: &Action) -> Option<u32> {
         Action::Found { ordinal, .. }
         | Action::Admit { ordinal, .. }
         | Action::Adopt { ordinal, .. }
-        | Action::SetAside { ordinal }
+        | Action::SetAside { ordinal, .. }
         | Action::SetTimers { ordinal, .. }
         | Action::SetLimits { ordinal, .. } => Some(*ordinal),
         _ => leader(hands),
@@ -68,7 +68,7 @@ async fn perform(hands: &Hands<'_>, member: &mut Member, action: &Action) -> Res
             member.admit(*member_id, disk_id, owner, configuration).await
         }
         Action::Adopt { cluster_id, .. } => member.adopt(*cluster_id, owner).await,
-        Action::SetAside { .. } => member.set_aside(owner.0).await,
+        Action::SetAside { owner_uid, .. } => member.set_aside(owner_uid).await,
         Action::ChangeMembership { expected_index, change } => member.change(*expected_index, change).await,
         Action::HandOver { to } => member.hand_over(*to).await,
         Action::SetTimers { generation, timers, .. } => member.set_timers(*generation, *timers).await,

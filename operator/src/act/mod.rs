@@ -77,6 +77,7 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         Action::AddFinalizer => children::finalizer(hands, true).await,
         Action::RemoveFinalizer => children::finalizer(hands, false).await,
         Action::Apply(child) => children::apply(hands, child).await,
+        Action::SetServing { pod, uid, serving } => children::set_serving(hands, pod, uid, *serving).await,
         Action::DeletePod { ordinal, uid } => children::delete_pod(hands, *ordinal, uid).await,
         Action::DeleteStatefulSet { uid } => children::delete_statefulset(hands, uid).await,
         Action::DeleteAuthority { name, uid } => children::delete_secret(hands, name, uid).await,
@@ -89,7 +90,7 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         Action::DeleteVolume { ordinal, uid, resource_version } => {
             volumes::delete(hands, *ordinal, uid, resource_version).await
         }
-        Action::SetAside { ordinal } => set_aside(hands, action, *ordinal).await,
+        Action::SetAside { ordinal, .. } => set_aside(hands, action, *ordinal).await,
         Action::Found { .. }
         | Action::Admit { .. }
         | Action::Adopt { .. }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::crd::{ANNOTATION_CLUSTER_ID, ANNOTATION_DISK_ID, ANNOTATION_MEMBER_ID};
 use crate::desired::Desired;
-use crate::observed::{Observed, PodSeen, StatefulSetSeen, VolumeMark, VolumeSeen};
+use crate::observed::{Observed, PodSeen, StatefulSetSeen, StrangerSeen, VolumeMark, VolumeSeen};
 use crate::render::{self, Child, Drift};
 
 /// Children with documents, as they live.
@@ -57,9 +57,24 @@ pub fn statefulset(desired: &Desired, set: &StatefulSet) -> StatefulSetSeen {
     }
 }
 
-/// Pods by ordinal; those with other names do not belong to the StatefulSet.
-pub fn pods(desired: &Desired, pods: Vec<Pod>) -> BTreeMap<u32, PodSeen> {
-    pods.into_iter().filter_map(|pod| Some((desired.ordinal(&pod.name_any())?, pod_seen(&pod)))).collect()
+/// Pods of the StatefulSet by ordinal, and those that only carry the cluster's label.
+pub fn pods(desired: &Desired, pods: Vec<Pod>) -> (BTreeMap<u32, PodSeen>, Vec<StrangerSeen>) {
+    let is_member = |pod: &Pod| {
+        let mut owners = pod.owner_references().iter();
+        owners.any(|owner| owner.controller == Some(true) && owner.kind == "StatefulSet" && owner.name == desired.name)
+    };
+    let (members, strangers): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(is_member);
+    let members = members.into_iter().filter_map(|pod| Some((desired.ordinal(&pod.name_any())?, pod_seen(&pod))));
+    let strangers = strangers.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(|pod| StrangerSeen {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        serving: is_serving(pod),
+    });
+    (members.collect(), strangers.collect())
+}
+
+fn is_serving(pod: &Pod) -> bool {
+    pod.labels().get(render::LABEL_SERVING).is_some_and(|value| value == "true")
 }
 
 fn pod_seen(pod: &Pod) -> PodSeen {
@@ -75,6 +90,7 @@ fn pod_seen(pod: &Pod) -> PodSeen {
         resource_version: pod.resource_version().unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         ready,
+        serving: is_serving(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         address: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty() && !is_terminal),
         revision: pod.labels().get("controller-revision-hash").cloned().unwrap_or_default(),

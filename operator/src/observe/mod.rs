@@ -52,12 +52,14 @@ pub async fn observe(
         Secrets::read(client, desired),
         children::documents(client, desired),
     )?;
+    let (pods, strangers) = children::pods(desired, pods.items);
     let mut observed = Observed {
         finalizer: false,
         status_cluster_id: None,
         latch: latch_seen(latch),
         statefulset: set.as_ref().map(|set| children::statefulset(desired, set)),
-        pods: children::pods(desired, pods.items),
+        pods,
+        strangers,
         volumes: children::volumes(desired, claims.items),
         members: std::collections::BTreeMap::new(),
         configuration: None,

@@ -96,6 +96,8 @@ pub enum Action {
     /// Makes the disk of a removed member usable again by renaming its directory.
     SetAside {
         ordinal: u32,
+        /// UID of the object that the disk belongs to, which may be an earlier one whose disks were adopted.
+        owner_uid: String,
     },
     /// Changes the configuration if it is still the one that was observed.
     ChangeMembership {
@@ -115,6 +117,12 @@ pub enum Action {
         ordinal: u32,
         generation: u64,
         limits: Limits,
+    },
+    /// Says on this very pod whether clients and evictions may count on it.
+    SetServing {
+        pod: String,
+        uid: String,
+        serving: bool,
     },
     /// Deletes this very pod.
     DeletePod {
@@ -170,6 +178,7 @@ impl Action {
             Self::HandOver { .. } => "HandOver",
             Self::SetTimers { .. } => "SetTimers",
             Self::SetLimits { .. } => "SetLimits",
+            Self::SetServing { .. } => "SetServing",
             Self::DeletePod { .. } => "DeletePod",
             Self::DeleteVolume { .. } => "DeleteVolume",
             Self::DeleteStatefulSet { .. } => "DeleteStatefulSet",

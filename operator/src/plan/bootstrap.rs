@@ -101,6 +101,9 @@ fn found(context: Context<'_>, latch: &Latch, resource_version: &str) -> Step {
                     ),
                 );
             }
+            if let Some(step) = found_anew(context, latch, resource_version) {
+                return step;
+            }
             if let Some(step) = mark(latch.cluster_id, FOUNDER, founder, volume) {
                 return step;
             }
@@ -111,6 +114,24 @@ fn found(context: Context<'_>, latch: &Latch, resource_version: &str) -> Step {
         MemberPhase::Refused => Step::stall("DirectoryRefused", format!("{}: {}", desired.pod(FOUNDER), state.refusal)),
         _ => Step::wait("AwaitPod", format!("{} is starting", desired.pod(FOUNDER))),
     }
+}
+
+/// A record that was adopted before its cluster was founded: the disk is still empty, and only a pod of the present owner runs on it,
+/// so that the request of the earlier owner can no longer succeed. Ids are made of the owner; the server checks them.
+fn found_anew(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option<Step> {
+    let member_id = id::founding_member(&context.desired.peer_url(FOUNDER), &context.desired.uid);
+    if latch.founder.member_id == member_id {
+        return None;
+    }
+    let mut latch = latch.clone();
+    latch.founder.member_id = member_id;
+    latch.cluster_id = id::founding_cluster(member_id);
+    let action = Action::WriteLatch {
+        latch: Box::new(latch),
+        resource_version: resource_version.to_owned(),
+        what: "the cluster will be founded for its new owner",
+    };
+    Some(Step::act(action, "the disk that was adopted is still empty"))
 }
 
 /// Marks the volume for a member before its disk becomes one; the changed version also fends off a deletion that

@@ -1,7 +1,7 @@
 //! Whose disks are these? Nothing is touched while that is open (rules A, B and I).
 
 use crate::latch::Latch;
-use crate::observed::{LatchSeen, MemberPhase, Observed};
+use crate::observed::{LatchSeen, MemberPhase, MemberState, Observed};
 
 use super::facts::answered;
 use super::guard::{Guard, guard};
@@ -102,8 +102,7 @@ fn copied_disk(context: Context<'_>, latch: &Latch) -> Option<Step> {
     answered(context.observed).find_map(|(ordinal, state)| {
         let admitted = &latch.member(ordinal)?.disk;
         let volume = context.observed.volumes.get(&ordinal)?;
-        let is_copy = state.disk_id == admitted.disk_id && volume.uid != admitted.pvc_uid;
-        is_copy.then(|| {
+        is_copy(context, latch, ordinal, state).then(|| {
             let (pod, claim) = (context.desired.pod(ordinal), context.desired.volume(ordinal));
             Step::stall(
                 "CopiedDisk",
@@ -116,10 +115,19 @@ fn copied_disk(context: Context<'_>, latch: &Latch) -> Option<Step> {
     })
 }
 
+/// Whether a member answers from a disk that was admitted, on another claim than it was admitted on.
+pub(super) fn is_copy(context: Context<'_>, latch: &Latch, ordinal: u32, state: &MemberState) -> bool {
+    let Some(member) = latch.member(ordinal) else { return false };
+    let volume = context.observed.volumes.get(&ordinal);
+    state.disk_id == member.disk.disk_id && volume.is_some_and(|volume| volume.uid != member.disk.pvc_uid)
+}
+
 /// A member of another cluster, or one that nobody added, is never worked around.
 fn foreign_member(context: Context<'_>, latch: &Latch) -> Option<Step> {
     for (ordinal, state) in answered(context.observed) {
-        if state.phase == MemberPhase::AwaitingAdoption && latch.member(ordinal).is_some() {
+        // The founder's disk may be a member's before the record says so.
+        let is_recorded = latch.member(ordinal).is_some() || state.disk_id == latch.founder.disk_id;
+        if state.phase == MemberPhase::AwaitingAdoption && is_recorded {
             let action = Action::Adopt { ordinal, cluster_id: latch.cluster_id };
             return Some(Step::act(action, "the member waits for its new owner"));
         }

@@ -60,7 +60,8 @@ impl<'a> Join<'a> {
         match state.phase {
             MemberPhase::AwaitingAdmission => {}
             MemberPhase::Removed => {
-                let action = Action::SetAside { ordinal: self.ordinal };
+                // `identity` let only disks of this very cluster through; whose member was removed keeps its owner at adoption.
+                let action = Action::SetAside { ordinal: self.ordinal, owner_uid: state.owner_uid.clone() };
                 return Step::act(action, "the disk is that of a member that was removed");
             }
             MemberPhase::Refused => return Step::stall("DirectoryRefused", format!("{pod}: {}", state.refusal)),
@@ -140,6 +141,9 @@ impl<'a> Join<'a> {
     fn promote(&self, learner: &ConfiguredMember, state: &MemberState) -> Step {
         if !self.is_caught_up(learner, state) {
             return Step::wait("AwaitCatchUp", format!("{} is {} entries behind", learner.name, state.lag_entries));
+        }
+        if let Some(step) = super::tune::before_vote(self.context, self.latch, self.ordinal, state) {
+            return step;
         }
         let facts = self.context.facts;
         let before = Votes { voters: facts.voters.len(), healthy: facts.healthy.len() };

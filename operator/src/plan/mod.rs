@@ -15,6 +15,7 @@ mod record;
 mod remove;
 mod replace;
 mod scale;
+mod serving;
 mod size;
 mod tune;
 
@@ -57,7 +58,8 @@ fn next(context: Context<'_>) -> Step {
     if !observed.finalizer {
         return Step::act(Action::AddFinalizer, "the finalizer is missing");
     }
-    let concerns: [fn(Context<'_>) -> Option<Step>; 9] = [
+    let concerns: [fn(Context<'_>) -> Option<Step>; 10] = [
+        serving::next,
         identity::next,
         children,
         bootstrap::next,

@@ -126,10 +126,33 @@ fn retained_disks_wait_for_the_annotation_and_are_then_taken_over() {
 }
 
 #[test]
+fn record_that_is_adopted_while_it_was_founded_goes_on_with_its_disk_or_is_founded_for_its_new_owner() {
+    let mut desired = desired(1);
+    let mut observed = running(&desired, 1);
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    (latch.phase, latch.members) = (crate::latch::Phase::Founding, Vec::new());
+    (latch.owner_uid, latch.adopted_from) = ("uid-2".to_owned(), Some("uid-1".to_owned()));
+    desired.uid = "uid-2".to_owned();
+    observed.configuration = None;
+    // `Found` had reached the disk.
+    let state = fixture::state(&desired, 0, 1);
+    let state = crate::observed::MemberState { phase: crate::observed::MemberPhase::AwaitingAdoption, ..state };
+    observed.members.insert(0, answered(state));
+    assert_eq!(action(&desired, &observed), Action::Adopt { ordinal: 0, cluster_id: fixture::CLUSTER });
+    // It had not.
+    observed.members.insert(0, awaiting(&desired, 0, "disk-0"));
+    let Action::WriteLatch { latch, .. } = action(&desired, &observed) else { panic!("new ids come first") };
+    assert_eq!(latch.founder.member_id, crate::id::founding_member(&desired.peer_url(0), "uid-2"));
+    assert_eq!(latch.cluster_id, crate::id::founding_cluster(latch.founder.member_id));
+    assert_eq!((latch.founder.disk_id.as_str(), latch.founder.pvc_uid.as_str()), ("disk-0", "pvc-0"));
+}
+
+#[test]
 fn copy_of_a_disk_is_not_counted_on_and_is_replaced_once_it_is_deleted() {
     let desired = desired(3);
     let mut observed = running(&desired, 3);
     observed.volumes.get_mut(&1).unwrap().uid = "pvc-copy".to_owned();
+    observed.pods.get_mut(&1).unwrap().serving = false;
     assert_eq!(stalled(&desired, &observed), "CopiedDisk");
     // Neither is it adopted.
     let mut state = fixture::state(&desired, 1, 3);
@@ -140,6 +163,78 @@ fn copy_of_a_disk_is_not_counted_on_and_is_replaced_once_it_is_deleted() {
     observed.members.insert(1, MemberSeen::Silent { reason: "gone".to_owned() });
     let operation = written_operation(&desired, &observed).unwrap();
     assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::DiskLost, .. }));
+}
+
+#[test]
+fn pods_whose_member_does_not_belong_to_the_cluster_are_taken_out_of_service_first() {
+    let desired = desired(3);
+    let whole = running(&desired, 3);
+    let taken_out = |observed: &Observed| match action(&desired, observed) {
+        Action::SetServing { pod, serving: false, .. } => pod,
+        other => panic!("{other:?}"),
+    };
+    let mut copied = whole.clone();
+    copied.volumes.get_mut(&1).unwrap().uid = "pvc-copy".to_owned();
+    assert_eq!(taken_out(&copied), "main-1");
+    let mut foreign = whole.clone();
+    let state = fixture::state(&desired, 2, 3);
+    foreign.members.insert(2, answered(crate::observed::MemberState { cluster_id: Some(crate::id::Id(9)), ..state }));
+    assert_eq!(taken_out(&foreign), "main-2");
+    let mut unknown = whole.clone();
+    unknown.configuration.as_mut().unwrap().members.pop();
+    assert_eq!(taken_out(&unknown), "main-2");
+    let mut stranger = whole.clone();
+    let pod = |serving| crate::observed::StrangerSeen { name: "copy".to_owned(), uid: "pod-x".to_owned(), serving };
+    stranger.strangers.push(pod(true));
+    assert_eq!(taken_out(&stranger), "copy");
+    stranger.strangers = vec![pod(false)];
+    assert!(matches!(step(&desired, &stranger), Step::Steady));
+}
+
+#[test]
+fn pod_goes_back_into_service_when_its_member_answers_and_belongs_and_silence_changes_nothing() {
+    let desired = desired(3);
+    let mut observed = running(&desired, 3);
+    observed.pods.get_mut(&1).unwrap().serving = false;
+    assert!(matches!(action(&desired, &observed), Action::SetServing { serving: true, .. }));
+    observed.members.insert(1, MemberSeen::Silent { reason: "refused".to_owned() });
+    assert!(matches!(step(&desired, &observed), Step::Steady));
+}
+
+#[test]
+fn disk_of_a_removed_member_is_set_aside_for_the_owner_that_it_had() {
+    let desired = desired(3);
+    let mut observed = running(&desired, 2);
+    with_operation(&mut observed, Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: None });
+    let mut state = fixture::state(&desired, 2, 3);
+    (state.phase, state.owner_uid) = (crate::observed::MemberPhase::Removed, "uid-0".to_owned());
+    observed.pods.insert(2, fixture::pod(2));
+    observed.members.insert(2, answered(state));
+    let expected = Action::SetAside { ordinal: 2, owner_uid: "uid-0".to_owned() };
+    assert_eq!(action(&desired, &observed), expected);
+}
+
+#[test]
+fn learner_has_the_voters_timers_before_it_votes() {
+    let desired = desired(3);
+    let mut observed = running(&desired, 3);
+    let slow = crate::desired::Timers { heartbeat_milliseconds: 500, election_milliseconds: 5_000 };
+    for ordinal in 0..2 {
+        let state = fixture::state(&desired, ordinal, 3);
+        observed.members.insert(ordinal, answered(crate::observed::MemberState { timers: slow, ..state }));
+    }
+    observed.configuration.as_mut().unwrap().members[2].learner = true;
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    latch.members[2].voter = false;
+    let joined = Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: Some(fixture::disk(2)) };
+    with_operation(&mut observed, joined);
+    assert_eq!(action(&desired, &observed), Action::SetTimers { ordinal: 2, generation: 0, timers: slow });
+    let state = fixture::state(&desired, 2, 3);
+    observed.members.insert(2, answered(crate::observed::MemberState { timers: slow, ..state }));
+    assert!(matches!(
+        action(&desired, &observed),
+        Action::ChangeMembership { change: MembershipChange::Promote(_), .. }
+    ));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::observed::{LatchSeen, MemberPhase, MemberState};
 use super::facts::answered;
 use super::{Action, Context, Step};
 
-/// Pushes of one generation of the latch: one number for each phase and one for the limits.
+/// Pushes of one generation of the latch: one number for each phase, and the first for a learner's timers and the limits.
 const PUSHES_PER_GENERATION: u64 = 4;
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -30,6 +30,18 @@ fn decide(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option
     let what = "other timers or limits are wanted";
     let action = Action::WriteLatch { latch: Box::new(latch), resource_version: resource_version.to_owned(), what };
     Some(Step::act(action, what))
+}
+
+/// A learner takes the voters' timers before it votes, else it would call elections against a leader that lives. While the
+/// voters' own are being changed it takes the slower election timeout and the quicker heartbeat, which fit all of them.
+pub(super) fn before_vote(context: Context<'_>, latch: &Latch, ordinal: u32, learner: &MemberState) -> Option<Step> {
+    let voters = || running(context).filter(|(voter, _)| context.facts.voters.contains_key(voter));
+    let heartbeat = voters().map(|(_, state)| state.timers.heartbeat_milliseconds).min()?;
+    let election = voters().map(|(_, state)| election(state)).max()?;
+    let timers = Timers { heartbeat_milliseconds: heartbeat, election_milliseconds: election };
+    let generation = latch.tuning.generation * PUSHES_PER_GENERATION;
+    (learner.timers != timers)
+        .then(|| Step::act(Action::SetTimers { ordinal, generation, timers }, "the voters have other timers"))
 }
 
 fn running(context: Context<'_>) -> impl Iterator<Item = (u32, &MemberState)> {

@@ -16,7 +16,8 @@ use crate::tls::SecretKind;
 
 pub use compare::holds;
 
-/// Label that the client Service selects; every pod's template carries it.
+/// Label that the client Service and the budget select. Every pod's template carries it as `true`; the operator turns it on
+/// pods whose member does not belong to the cluster (`plan/serving`).
 pub const LABEL_SERVING: &str = "quorate.io/serving";
 /// Annotation on Secrets without an owner reference: UID of the `QuorateCluster` they were made for.
 pub const ANNOTATION_OWNER_UID: &str = "quorate.io/owner-uid";

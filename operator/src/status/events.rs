@@ -45,7 +45,7 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
             let note = format!("{} goes on with its disk of cluster {cluster_id}", pod(ordinal));
             told("DiskAdopted", pod(ordinal), note)
         }
-        Action::SetAside { ordinal } => {
+        Action::SetAside { ordinal, .. } => {
             let pod = pod(ordinal);
             let note =
                 format!("what an earlier, removed member left on the volume of {pod} was renamed and is kept there");
@@ -68,6 +68,10 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
                 "{pod} now takes {quota} bytes of data, {request} bytes a request and {operations} operations a transaction"
             );
             told("LimitsChanged", format!("{pod}:{quota}/{request}/{operations}"), note)
+        }
+        Action::SetServing { pod, serving, .. } => {
+            let (reason, turned) = if *serving { ("PodInService", "into") } else { ("PodOutOfService", "out of") };
+            told(reason, pod, format!("{pod} was taken {turned} service for clients: {why}"))
         }
         Action::DeletePod { ordinal, .. } => {
             told("PodDeleted", pod(ordinal), format!("{} was deleted: {why}", pod(ordinal)))

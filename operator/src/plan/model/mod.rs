@@ -1,9 +1,11 @@
 //! Exhaustive exploration of the planner in a small world of up to three members: every order of the operator's acts,
-//! Kubernetes' own steps, faults and changes of the spec, with a second operator that acts on what it saw earlier.
+//! Kubernetes' own steps, faults, changes of the spec, deletion and adoption, with a second operator that acts on what it
+//! saw earlier.
 //!
-//! A crash of the operator before or after an act needs no step of its own: it keeps nothing between rounds, so "did
-//! not act" and "acted and forgot" are both states that are explored anyway. For each guard that is planted away the
-//! exploration must find a violation; else it would prove nothing.
+//! A crash of the operator may come after each of its requests. It keeps nothing between rounds, so "did not act" and
+//! "acted and forgot" are both states that are explored anyway; a step of its own have only the status that was written
+//! before an act that then did not come, and acts of two requests. For each guard that is planted away the exploration
+//! must find a violation; else it would prove nothing.
 
 mod world;
 
@@ -11,6 +13,8 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
+
+use crate::crd::VolumePolicy;
 
 use super::guard::{Guard, planted};
 use super::{Step, plan};
@@ -29,6 +33,11 @@ struct Budget {
     resizes: u8,
     stale: u8,
     latches: u8,
+    /// Changes of timers and limits.
+    tunings: u8,
+    deletions: u8,
+    /// Times that the object is created anew after a deletion.
+    creations: u8,
 }
 
 #[derive(Clone)]
@@ -82,6 +91,10 @@ fn successors(state: &State) -> Result<Vec<State>, Violation> {
     for silent in views {
         let Some(planned) = next_act(world, silent) else { continue };
         push(world.act(&planned)?, *budget, held.clone());
+        push(world.with_status(), *budget, held.clone());
+        if let Some(world) = world.half(&planned) {
+            push(world, *budget, held.clone());
+        }
         if held.is_none() && budget.stale > 0 {
             push(world.clone(), Budget { stale: budget.stale - 1, ..*budget }, Some(planned));
         }
@@ -107,10 +120,24 @@ fn successors(state: &State) -> Result<Vec<State>, Violation> {
         let other = if world.desired.replicas == 1 { 3 } else { 1 };
         push(world.resized(other), Budget { resizes: budget.resizes - 1, ..*budget }, held.clone());
     }
+    if budget.tunings > 0 {
+        push(world.retuned(), Budget { tunings: budget.tunings - 1, ..*budget }, held.clone());
+    }
+    if budget.deletions > 0 && world.exists && !world.desired.deleting {
+        push(world.deleted(), Budget { deletions: budget.deletions - 1, ..*budget }, held.clone());
+    }
+    if budget.creations > 0 && !world.exists {
+        for adopts in [true, false] {
+            push(world.created_again(adopts), Budget { creations: budget.creations - 1, ..*budget }, held.clone());
+        }
+    }
     Ok(next)
 }
 
 fn next_act(world: &World, silent: Option<u32>) -> Option<Planned> {
+    if !world.exists {
+        return None;
+    }
     let observed = world.observe(silent);
     match plan(&world.desired, &observed, Timestamp::UNIX_EPOCH).step {
         Step::Act { action, .. } => Some(world.planned(action, &observed)),
@@ -127,6 +154,7 @@ fn rest(mut world: World) -> Result<(World, Step), Violation> {
         }
         match next_act(&world, None) {
             Some(planned) => world = world.act(&planned)?,
+            None if !world.exists => return Ok((world, Step::Gone)),
             None => {
                 let step = plan(&world.desired, &world.observe(None), Timestamp::UNIX_EPOCH).step;
                 return Ok((world, step));
@@ -143,7 +171,23 @@ fn whole(replicas: u32) -> World {
     world
 }
 
-const NONE: Budget = Budget { pods: 0, disks: 0, resizes: 0, stale: 0, latches: 0 };
+const NONE: Budget =
+    Budget { pods: 0, disks: 0, resizes: 0, stale: 0, latches: 0, tunings: 0, deletions: 0, creations: 0 };
+
+/// One that was three, with the volumes of the two that were removed.
+fn shrunk_and_retained() -> World {
+    let mut world = whole(3);
+    world.desired.storage.when_scaled = VolumePolicy::Retain;
+    let (world, _) = rest(world.resized(1)).expect("nothing goes wrong without faults");
+    assert_eq!(world.volumes.len(), 3, "volumes are retained");
+    world
+}
+
+/// The same world, whose volumes go with the object.
+fn without_retention(mut world: World) -> World {
+    world.desired.storage.when_deleted = VolumePolicy::Delete;
+    world
+}
 
 /// Explorations that must find nothing: from an empty world, and from whole ones under different mishaps.
 fn scenarios() -> Vec<(&'static str, World, Budget)> {
@@ -158,6 +202,27 @@ fn scenarios() -> Vec<(&'static str, World, Budget)> {
         ("one grows and shrinks again", whole(1), Budget { pods: 1, resizes: 2, ..NONE }),
         ("three shrink and grow again", whole(3), Budget { disks: 1, resizes: 2, ..NONE }),
         ("three shrink, two operators", whole(3), Budget { resizes: 2, stale: 1, ..NONE }),
+        ("three shrink and use retained disks again", shrunk_and_retained(), Budget { resizes: 1, pods: 1, ..NONE }),
+        ("one is deleted while it is founded", World::new(1), Budget { deletions: 1, creations: 1, ..NONE }),
+        (
+            "one goes with its disks while it is founded",
+            without_retention(World::new(1)),
+            Budget { deletions: 1, creations: 1, ..NONE },
+        ),
+        (
+            "one is deleted and adopted, two operators",
+            whole(1),
+            Budget { deletions: 1, creations: 1, stale: 1, ..NONE },
+        ),
+        ("three are deleted and adopted", whole(3), Budget { deletions: 1, creations: 1, ..NONE }),
+        (
+            "three go with their disks, two operators",
+            without_retention(whole(3)),
+            Budget { deletions: 1, creations: 1, stale: 1, ..NONE },
+        ),
+        ("three change their timers", whole(3), Budget { tunings: 2, pods: 1, stale: 1, ..NONE }),
+        ("three change their timers and lose a disk", whole(3), Budget { tunings: 1, disks: 1, ..NONE }),
+        ("one changes its timers and grows", whole(1), Budget { tunings: 1, resizes: 1, ..NONE }),
     ]
 }
 
@@ -191,33 +256,41 @@ fn every_planted_removal_of_a_guard_is_caught() {
 
 #[test]
 fn world_without_further_faults_comes_to_rest_whole_or_says_why_not() {
-    let mut first = vec![(World::new(1), 0_u8), (World::new(3), 0), (whole(3), 0)];
+    let firsts = [World::new(1), World::new(3), whole(3), without_retention(whole(3)), shrunk_and_retained()];
+    let mut first: Vec<(World, u8)> = firsts.into_iter().map(|world| (world, 0)).collect();
     let mut ends = std::collections::BTreeMap::<String, usize>::new();
-    // One mishap at every point of an undisturbed run.
+    // One mishap at every point of an undisturbed run; what was deleted is created again at every point of its going.
     while let Some((world, faults)) = first.pop() {
         let (end, step) = rest(world.clone()).unwrap();
-        match step {
-            Step::Steady => assert!(end.is_whole(), "steady without being whole"),
+        let name = match step {
+            Step::Steady => {
+                assert!(end.is_whole(), "steady without being whole");
+                "whole".to_owned()
+            }
             Step::Stall(stall) => {
                 assert!(["FoundingDiskLost", "DisksLost"].contains(&stall.reason), "{stall:?}");
-                *ends.entry(stall.reason.to_owned()).or_default() += 1;
-                continue;
+                stall.reason.to_owned()
+            }
+            Step::Gone => {
+                assert!(end.is_gone(), "gone and not all of it went");
+                if faults < 2 {
+                    first.push((end.created_again(true), 2));
+                }
+                "gone".to_owned()
             }
             other => panic!("neither whole nor stalled: {other:?}"),
-        }
-        *ends.entry("whole".to_owned()).or_default() += 1;
+        };
+        *ends.entry(name).or_default() += 1;
         if faults == 0 {
-            for disturbed in along(world) {
-                first.push((disturbed, 1));
-            }
+            first.extend(along(world).into_iter().map(|disturbed| (disturbed, 1)));
         }
     }
     println!("{ends:?}");
-    assert!(ends["whole"] > 20);
+    assert!(ends["whole"] > 20 && ends["gone"] > 20);
     assert!(ends["DisksLost"] > 0);
 }
 
-/// Every world on the way to rest, with each pod or disk taken away or the size changed.
+/// Every world on the way to rest, with each pod or disk taken away, the size or the timers changed, or the object deleted.
 fn along(mut world: World) -> Vec<World> {
     let mut disturbed = Vec::new();
     for _ in 0..REST_STEPS_MAX {
@@ -226,9 +299,12 @@ fn along(mut world: World) -> Vec<World> {
             disturbed.push(world.without_disk(*ordinal));
         }
         disturbed.push(world.resized(if world.desired.replicas == 1 { 3 } else { 1 }));
+        disturbed.extend([world.retuned(), world.deleted()]);
+        let act = next_act(&world, None);
+        disturbed.extend(act.iter().filter_map(|planned| world.half(planned)));
         let next = match world.environment().into_iter().next() {
             Some(next) => Some(next),
-            None => next_act(&world, None).map(|planned| world.act(&planned).expect("no violation")),
+            None => act.map(|planned| world.act(&planned).expect("no violation")),
         };
         match next {
             Some(next) => world = next,

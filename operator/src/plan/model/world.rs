@@ -4,20 +4,21 @@
 //! server would have refused it.
 
 mod acts;
+mod environment;
+mod members;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
-use crate::desired::Desired;
+use crate::crd::VolumePolicy;
+use crate::desired::{Desired, Limits, Timers};
 use crate::id::Id;
 use crate::latch::{Latch, Operation};
-use crate::observed::{
-    Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, PodSeen, Progress,
-    StatefulSetSeen, VolumeMark, VolumeSeen,
-};
+use crate::observed::{Configuration, ConfiguredMember, Observed};
 use crate::plan::guard::quorum;
 use crate::plan::{Action, budget, fixture, statefulset_replicas};
-use crate::render::{Child, Drift};
+use crate::render::Child;
 
 /// What must never happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +28,19 @@ fn violation<T>(text: impl Into<String>) -> Result<T, Violation> {
     Err(Violation(text.into()))
 }
 
+/// Which object of the name `main` it is: the first is 1, one that is created after that was deleted is 2.
+pub type Owner = u32;
+
 /// What a disk holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     Empty,
-    Member(Id),
-    Tombstone,
+    /// A member and the object that its disk belongs to.
+    Member(Id, Owner),
+    /// The disk of a removed member, which still belongs to an object.
+    Tombstone(Owner),
+    /// The directory is renamed, and a process that has opened it before still runs.
+    SetAside(Owner),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +50,9 @@ pub struct Volume {
     pub deleting: bool,
     pub mark: Option<(Id, Id, String)>,
     pub content: Content,
+    /// What its member runs with and the generation of the last push; kept over restarts.
+    pub timers: (Option<u64>, Timers),
+    pub limits: (Option<u64>, Limits),
 }
 
 impl Volume {
@@ -51,17 +62,39 @@ impl Volume {
     }
 }
 
+/// The StatefulSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Set {
+    pub replicas: u32,
+    pub version: u32,
+    pub owner: Owner,
+}
+
+/// A pod, made by the StatefulSet of this owner; it runs as soon as its volume is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pod {
+    pub uid: u32,
+    pub owner: Owner,
+    pub serving: bool,
+}
+
 /// Everything there is.
 #[derive(Clone)]
 pub struct World {
+    /// The object's spec; its UID says which object it is.
     pub desired: Desired,
+    pub owner: Owner,
+    /// Whether the object is there, and whether our finalizer is on it.
+    pub exists: bool,
+    pub finalizer: bool,
     pub latch: Option<(Latch, u32)>,
-    /// Replicas and version.
-    pub set: Option<(u32, u32)>,
-    pub budget: Option<u32>,
+    pub set: Option<Set>,
+    /// Pods that an eviction must leave.
+    pub budget: Option<(u32, Owner)>,
+    /// Secrets and Services.
+    pub children: BTreeMap<Child, Owner>,
     pub status: Option<Id>,
-    /// Pods by ordinal and their uid; a pod runs as soon as its volume is there.
-    pub pods: BTreeMap<u32, u32>,
+    pub pods: BTreeMap<u32, Pod>,
     pub volumes: BTreeMap<u32, Volume>,
     pub raft: Option<Configuration>,
     pub leader: Option<Id>,
@@ -72,13 +105,15 @@ pub struct World {
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { desired, latch, set, budget, status, pods, volumes, raft, leader, next_uid, replicas_min } = self;
-        desired.replicas.hash(state);
+        let Self { desired, owner, exists, finalizer, latch, set, budget, children, status, .. } = self;
+        let Self { pods, volumes, raft, leader, next_uid, replicas_min, .. } = self;
+        (desired.replicas, desired.deleting, desired.adopt, desired.timers, desired.limits).hash(state);
+        (owner, exists, finalizer, desired.storage.when_deleted).hash(state);
         if let Some((latch, version)) = latch {
             let (members, operation): (_, &Option<Operation>) = (&latch.members, &latch.operation);
-            (latch.phase, &latch.founder, members, operation, version).hash(state);
+            (latch.phase, &latch.founder, members, operation, version, &latch.tuning, &latch.owner_uid).hash(state);
         }
-        (set, budget, status, pods, volumes, raft, leader, next_uid, replicas_min).hash(state);
+        (set, budget, children, status, pods, volumes, raft, leader, next_uid, replicas_min).hash(state);
     }
 }
 
@@ -86,7 +121,8 @@ impl Hash for World {
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub action: Action,
-    set: Option<(u32, u32)>,
+    owner: Owner,
+    set: Option<Set>,
     replicas: u32,
     budget: Option<u32>,
 }
@@ -96,9 +132,13 @@ impl World {
     pub fn new(replicas: u32) -> Self {
         Self {
             desired: fixture::desired(replicas),
+            owner: 1,
+            exists: true,
+            finalizer: false,
             latch: None,
             set: None,
             budget: None,
+            children: BTreeMap::new(),
             status: None,
             pods: BTreeMap::new(),
             volumes: BTreeMap::new(),
@@ -113,6 +153,7 @@ impl World {
     pub fn planned(&self, action: Action, observed: &Observed) -> Planned {
         Planned {
             action,
+            owner: self.owner,
             set: self.set,
             replicas: statefulset_replicas(&self.desired, observed),
             budget: budget(&self.desired, observed),
@@ -128,11 +169,11 @@ impl World {
         self.raft.as_ref()?.members.iter().find(|member| member.disk_id == disk_id)
     }
 
-    /// The member that runs on an ordinal's disk right now.
+    /// The member that runs on an ordinal's disk right now; none on the disk of another object.
     fn running(&self, ordinal: u32) -> Option<Id> {
-        self.pods.get(&ordinal)?;
+        let pod = self.pods.get(&ordinal)?;
         match self.volumes.get(&ordinal)?.content {
-            Content::Member(id) => Some(id),
+            Content::Member(id, owner) if owner == pod.owner => Some(id),
             _ => None,
         }
     }
@@ -154,7 +195,22 @@ impl World {
     /// Whether everything is as the object asks.
     pub fn is_whole(&self) -> bool {
         let voters = self.voters();
-        voters.len() == self.desired.replicas as usize && voters.iter().all(|id| self.alive().contains(id))
+        let tuned = self.volumes.values().filter(|volume| matches!(volume.content, Content::Member(..)));
+        voters.len() == self.desired.replicas as usize
+            && voters.iter().all(|id| self.alive().contains(id))
+            && self.pods.values().all(|pod| pod.serving)
+            && tuned.into_iter().all(|one| (one.timers.1, one.limits.1) == (self.desired.timers, self.desired.limits))
+    }
+
+    /// Whether the object went and left what its policy says.
+    pub fn is_gone(&self) -> bool {
+        let has_no_child = self.set.is_none() && self.budget.is_none() && self.pods.is_empty();
+        let is_retained = |child: &Child| matches!(child, Child::Secret(kind) if kind.is_retained());
+        let left = match self.desired.storage.when_deleted {
+            VolumePolicy::Delete => self.children.is_empty() && self.latch.is_none() && self.volumes.is_empty(),
+            VolumePolicy::Retain => self.children.keys().all(is_retained),
+        };
+        !self.exists && has_no_child && left
     }
 
     /// Elects the lowest voter that is there whenever the leader is not.
@@ -167,149 +223,5 @@ impl World {
         } else if !keeps {
             self.leader = voters.into_iter().find(|id| alive.contains(id));
         }
-    }
-
-    /// Steps that Kubernetes could take next, one ordinal at a time.
-    pub fn environment(&self) -> Vec<World> {
-        let mut next = Vec::new();
-        let replicas = self.set.map_or(0, |(replicas, _)| replicas);
-        for ordinal in 0..replicas {
-            let blocked = self.volumes.get(&ordinal).is_some_and(|volume| volume.deleting);
-            if !self.pods.contains_key(&ordinal) && !blocked {
-                let mut world = self.clone();
-                let uid = world.uid();
-                world.pods.insert(ordinal, uid);
-                let fresh = Volume { uid, version: 1, deleting: false, mark: None, content: Content::Empty };
-                world.volumes.entry(ordinal).or_insert(fresh);
-                world.elect();
-                next.push(world);
-            }
-        }
-        for ordinal in self.pods.keys().filter(|ordinal| **ordinal >= replicas) {
-            next.push(self.without_pod(*ordinal));
-        }
-        for (ordinal, volume) in &self.volumes {
-            if volume.deleting && !self.pods.contains_key(ordinal) {
-                let mut world = self.clone();
-                world.volumes.remove(ordinal);
-                next.push(world);
-            }
-        }
-        next
-    }
-
-    /// The pod is gone; its volume stays.
-    pub fn without_pod(&self, ordinal: u32) -> World {
-        let mut world = self.clone();
-        world.pods.remove(&ordinal);
-        world.elect();
-        world
-    }
-
-    /// Pod and volume are gone for good.
-    pub fn without_disk(&self, ordinal: u32) -> World {
-        let mut world = self.without_pod(ordinal);
-        world.volumes.remove(&ordinal);
-        world
-    }
-
-    /// Somebody deleted the ConfigMap.
-    pub fn without_latch(&self) -> World {
-        World { latch: None, ..self.clone() }
-    }
-
-    /// The object asks for another size.
-    pub fn resized(&self, replicas: u32) -> World {
-        let mut world = self.clone();
-        world.desired.replicas = replicas;
-        world.replicas_min = world.replicas_min.min(replicas);
-        world
-    }
-
-    /// What an operator sees; one member may not answer it.
-    pub fn observe(&self, silent: Option<u32>) -> Observed {
-        let mut observed = fixture::nothing();
-        observed.status_cluster_id = self.status;
-        if let Some((latch, version)) = &self.latch {
-            observed.latch =
-                LatchSeen::Present { latch: Box::new(latch.clone()), resource_version: version.to_string() };
-        }
-        observed.statefulset = self.set.map(|(replicas, version)| StatefulSetSeen {
-            uid: "set".to_owned(),
-            resource_version: version.to_string(),
-            replicas,
-            ours: true,
-            deleting: false,
-            update_revision: "r1".to_owned(),
-        });
-        for (ordinal, uid) in &self.pods {
-            observed.pods.insert(*ordinal, PodSeen { uid: uid.to_string(), ..fixture::pod(*ordinal) });
-            let seen = if silent == Some(*ordinal) {
-                MemberSeen::Silent { reason: "cut off".to_owned() }
-            } else {
-                fixture::answered(self.state(*ordinal))
-            };
-            observed.members.insert(*ordinal, seen);
-        }
-        for (ordinal, volume) in &self.volumes {
-            observed.volumes.insert(*ordinal, seen_volume(volume));
-        }
-        let voters = self.voters();
-        observed.configuration = self.raft.clone().filter(|_| self.has_quorum(&voters));
-        observed.drift = self.drift(&observed);
-        observed
-    }
-
-    fn drift(&self, observed: &Observed) -> Vec<Drift> {
-        let drift = |child| Drift { child, reason: "differs".to_owned(), conflict: None };
-        let mut all = Vec::new();
-        if self.budget != budget(&self.desired, observed) {
-            all.push(drift(Child::Budget));
-        }
-        if self.set.map(|(replicas, _)| replicas) != Some(statefulset_replicas(&self.desired, observed)) {
-            all.push(drift(Child::StatefulSet));
-        }
-        all
-    }
-
-    fn state(&self, ordinal: u32) -> MemberState {
-        let awaiting = |disk_id: &str| match fixture::awaiting(&self.desired, ordinal, disk_id) {
-            MemberSeen::Answered(state) => *state,
-            MemberSeen::Silent { .. } => unreachable!("the fixture answers"),
-        };
-        let Some(volume) = self.volumes.get(&ordinal) else { return awaiting("none") };
-        let id = match volume.content {
-            Content::Empty => return awaiting(&volume.disk_id()),
-            Content::Tombstone => {
-                return MemberState { phase: MemberPhase::Removed, ..awaiting(&volume.disk_id()) };
-            }
-            Content::Member(id) => id,
-        };
-        let progress =
-            |member: &ConfiguredMember| Progress { member_id: member.id, match_index: 100, recently_active: true };
-        let raft = self.raft.as_ref();
-        MemberState {
-            cluster_id: raft.map(|raft| raft.cluster_id),
-            member_id: Some(id),
-            disk_id: volume.disk_id(),
-            leader_id: self.leader,
-            configuration: self.raft.clone(),
-            progress: raft.iter().flat_map(|raft| raft.members.iter().map(progress)).collect(),
-            ..fixture::state(&self.desired, ordinal, 1)
-        }
-    }
-}
-
-fn seen_volume(volume: &Volume) -> VolumeSeen {
-    VolumeSeen {
-        uid: volume.uid.to_string(),
-        resource_version: volume.version.to_string(),
-        deleting: volume.deleting,
-        lost: false,
-        marked: volume.mark.as_ref().map(|(cluster_id, member_id, disk_id)| VolumeMark {
-            cluster_id: *cluster_id,
-            member_id: *member_id,
-            disk_id: disk_id.clone(),
-        }),
     }
 }

@@ -1,29 +1,55 @@
-//! What an action does in the small world, and whether it breaks what must never break.
+//! What an action does to Kubernetes in the small world, and whether it breaks what must never break.
 
-use crate::id::Id;
-use crate::observed::{Configuration, ConfiguredMember};
-use crate::plan::{Action, MembershipChange};
+use crate::crd::VolumePolicy;
+use crate::plan::Action;
 use crate::render::Child;
 
-use super::{Content, Planned, Violation, Volume, World, violation};
+use super::environment::uid;
+use super::{Owner, Planned, Set, Violation, Volume, World, violation};
 
 impl World {
+    /// Every round writes the status before it acts.
+    pub fn with_status(&self) -> World {
+        World { status: self.latch.as_ref().map(|(latch, _)| latch.cluster_id).or(self.status), ..self.clone() }
+    }
+
     /// Performs an action as Kubernetes and the members would, or says what it broke.
     pub fn act(&self, planned: &Planned) -> Result<World, Violation> {
-        let mut world = self.clone();
-        // Every round writes the status before it acts.
-        world.status = self.latch.as_ref().map(|(latch, _)| latch.cluster_id).or(self.status);
+        let mut world = if planned.owner == self.owner { self.with_status() } else { self.clone() };
+        self.check_consent(planned)?;
         match &planned.action {
+            Action::AddFinalizer => world.finalizer |= self.is_that(planned.owner) && !self.desired.deleting,
+            Action::RemoveFinalizer if self.is_that(planned.owner) => {
+                world.finalizer = false;
+                world.exists = !self.desired.deleting;
+            }
+            Action::RemoveFinalizer => {}
             Action::Apply(Child::StatefulSet) => world.apply_set(planned)?,
-            Action::Apply(Child::Budget) => world.budget = planned.budget,
+            Action::Apply(Child::Budget) => {
+                if self.budget.is_none_or(|(_, owner)| owner == planned.owner) {
+                    world.budget = planned.budget.map(|available| (available, planned.owner));
+                }
+            }
+            Action::Apply(child) => world.apply_child(child, planned.owner),
             Action::CreateLatch(latch) => {
                 world.latch.get_or_insert_with(|| ((**latch).clone(), 1));
             }
             Action::WriteLatch { latch, resource_version, .. } => {
-                if let Some((_, version)) =
-                    self.latch.as_ref().filter(|(_, version)| version.to_string() == *resource_version)
-                {
+                if let Some(version) = self.latch_version(resource_version) {
                     world.latch = Some(((**latch).clone(), version + 1));
+                }
+            }
+            Action::DeleteLatch { resource_version } => {
+                if self.latch_version(resource_version).is_some() {
+                    self.check_deletion(planned, "the latch")?;
+                    // The volumes went before: with their record the cluster is over.
+                    (world.latch, world.raft, world.leader) = (None, None, None);
+                }
+            }
+            Action::DeleteAuthority { name, uid } => world.delete_authority(planned, name, uid)?,
+            Action::DeleteStatefulSet { uid } => {
+                if self.set.is_some_and(|set| format!("set-{}", set.owner) == *uid) {
+                    world.set = None;
                 }
             }
             Action::MarkVolume { ordinal, uid, resource_version, mark } => {
@@ -33,37 +59,105 @@ impl World {
                 }
             }
             Action::DeleteVolume { ordinal, uid, resource_version } => {
-                world.delete_volume(*ordinal, uid, resource_version)?;
+                world.delete_volume(planned, *ordinal, uid, resource_version)?;
+            }
+            Action::SetServing { uid, serving, .. } => {
+                world
+                    .pods
+                    .values_mut()
+                    .filter(|pod| pod.uid.to_string() == *uid)
+                    .for_each(|pod| pod.serving = *serving);
             }
             Action::DeletePod { ordinal, uid } => world.delete_pod(*ordinal, uid)?,
-            Action::Found { ordinal, disk_id, cluster_id } => world.found(*ordinal, disk_id, *cluster_id)?,
-            Action::Admit { ordinal, member_id, disk_id, .. } => world.admit(*ordinal, *member_id, disk_id)?,
-            Action::SetAside { ordinal } => world.set_aside(*ordinal),
-            Action::ChangeMembership { expected_index, change } => world.change(*expected_index, change)?,
-            Action::HandOver { to } => {
-                if self.voters().contains(to) && self.alive().contains(to) && self.leader.is_some() {
-                    world.leader = Some(*to);
-                }
-            }
-            other => return violation(format!("{other:?} was not expected here")),
+            _ => world.call(planned)?,
         }
         world.elect();
         Ok(world)
     }
 
+    /// Acts of two requests, after the first of them.
+    pub fn half(&self, planned: &Planned) -> Option<World> {
+        let Action::SetAside { ordinal, owner_uid } = &planned.action else { return None };
+        let mut world = self.with_status();
+        world.set_aside(*ordinal, owner_uid);
+        Some(world)
+    }
+
+    fn is_that(&self, owner: Owner) -> bool {
+        self.exists && self.owner == owner
+    }
+
+    fn latch_version(&self, resource_version: &str) -> Option<u32> {
+        self.latch.as_ref().map(|(_, version)| *version).filter(|version| version.to_string() == resource_version)
+    }
+
+    /// What is retained of an earlier object is not touched before the record says that it was handed over.
+    fn check_consent(&self, planned: &Planned) -> Result<(), Violation> {
+        let Some((latch, _)) = &self.latch else { return Ok(()) };
+        let touches = match &planned.action {
+            Action::WriteLatch { latch: next, .. } => next.owner_uid != latch.owner_uid && self.desired.adopt.is_none(),
+            Action::AddFinalizer
+            | Action::RemoveFinalizer
+            | Action::Apply(_)
+            | Action::CreateLatch(_)
+            | Action::DeleteStatefulSet { .. } => false,
+            _ => true,
+        };
+        if touches && planned.owner == self.owner && latch.owner_uid != uid(self.owner) {
+            return violation(format!("{} of what belongs to {}", planned.action.name(), latch.owner_uid));
+        }
+        Ok(())
+    }
+
+    /// Only the deletion of the very object whose policy says so may end a cluster.
+    fn check_deletion(&self, planned: &Planned, what: &str) -> Result<(), Violation> {
+        let asked = self.is_that(planned.owner)
+            && self.desired.deleting
+            && self.desired.storage.when_deleted == VolumePolicy::Delete;
+        // Before anything was founded there is nothing to lose.
+        if asked || self.raft.is_none() {
+            return Ok(());
+        }
+        violation(format!("{what} is deleted and nobody asked for that"))
+    }
+
+    fn apply_child(&mut self, child: &Child, owner: Owner) {
+        let live = self.children.get(child).copied();
+        // A second controller is refused; what has no owner reference is taken over.
+        let is_retained = matches!(child, Child::Secret(kind) if kind.is_retained());
+        if live.is_none_or(|live| live == owner) || is_retained {
+            self.children.insert(child.clone(), owner);
+        }
+    }
+
+    fn delete_authority(&mut self, planned: &Planned, name: &str, uid: &str) -> Result<(), Violation> {
+        let found = self.children.iter().find(|(child, owner)| {
+            let named = matches!(child, Child::Secret(kind) if kind.name(&self.desired) == name);
+            named && format!("secret-{owner}") == uid
+        });
+        if let Some(child) = found.map(|(child, _)| child.clone()) {
+            if !self.volumes.is_empty() && self.latch.is_some() {
+                self.check_deletion(planned, "an authority")?;
+            }
+            self.children.remove(&child);
+        }
+        Ok(())
+    }
+
     fn apply_set(&mut self, planned: &Planned) -> Result<(), Violation> {
         // Create and update both carry what they were planned on.
-        if self.set.map(|(_, version)| version) != planned.set.map(|(_, version)| version) {
+        if self.set != planned.set {
             return Ok(());
         }
         let members = self.raft.iter().flat_map(|raft| &raft.members);
         let cut = members
             .filter_map(|member| self.desired.ordinal(&member.name))
             .find(|ordinal| *ordinal >= planned.replicas);
-        if let Some(ordinal) = cut {
+        if let Some(ordinal) = cut.filter(|_| self.set.is_some()) {
             return violation(format!("the StatefulSet is cut to {} below member {ordinal}", planned.replicas));
         }
-        self.set = Some((planned.replicas, self.set.map_or(1, |(_, version)| version + 1)));
+        let version = self.set.map_or(1, |set| set.version + 1);
+        self.set = Some(Set { replicas: planned.replicas, version, owner: planned.owner });
         Ok(())
     }
 
@@ -73,119 +167,24 @@ impl World {
             .filter(|volume| volume.uid.to_string() == uid && volume.version.to_string() == version)
     }
 
-    fn delete_volume(&mut self, ordinal: u32, uid: &str, version: &str) -> Result<(), Violation> {
+    fn delete_volume(&mut self, planned: &Planned, ordinal: u32, uid: &str, version: &str) -> Result<(), Violation> {
         let Some(volume) = self.matching_volume(ordinal, uid, version) else { return Ok(()) };
         volume.deleting = true;
         volume.version += 1;
         let disk_id = volume.disk_id();
         match self.configured(&disk_id) {
-            Some(member) => violation(format!("the volume of member {} is deleted", member.id)),
+            Some(member) => self.check_deletion(planned, &format!("the volume of member {}", member.id)),
             None => Ok(()),
         }
     }
 
     fn delete_pod(&mut self, ordinal: u32, uid: &str) -> Result<(), Violation> {
-        if self.pods.get(&ordinal).is_some_and(|pod| pod.to_string() == uid) {
+        if self.pods.get(&ordinal).is_some_and(|pod| pod.uid.to_string() == uid) {
             let (had, voters) = (self.has_quorum(&self.voters()), self.voters());
             self.pods.remove(&ordinal);
             if had && !voters.is_empty() && !self.has_quorum(&voters) {
                 return violation(format!("deleting pod {ordinal} takes the quorum away"));
             }
-        }
-        Ok(())
-    }
-
-    fn found(&mut self, ordinal: u32, disk_id: &str, cluster_id: Id) -> Result<(), Violation> {
-        let name = self.desired.pod(ordinal);
-        let Some(volume) = self.volumes.get_mut(&ordinal).filter(|volume| volume.disk_id() == disk_id) else {
-            return Ok(());
-        };
-        if volume.content != Content::Empty || !self.pods.contains_key(&ordinal) {
-            return Ok(());
-        }
-        if let Some(raft) = &self.raft {
-            return violation(format!("cluster {} exists and another one is founded on {disk_id}", raft.cluster_id));
-        }
-        let id = crate::id::founding_member(&self.desired.peer_url(ordinal), &self.desired.uid);
-        volume.content = Content::Member(id);
-        let member = ConfiguredMember {
-            id,
-            name,
-            learner: false,
-            disk_id: disk_id.to_owned(),
-            peer_urls: Vec::new(),
-            client_urls: Vec::new(),
-        };
-        self.raft = Some(Configuration { cluster_id, index: 1, members: vec![member] });
-        Ok(())
-    }
-
-    fn admit(&mut self, ordinal: u32, member_id: Id, disk_id: &str) -> Result<(), Violation> {
-        let holds = self.configured(disk_id).is_some_and(|member| member.id == member_id);
-        let was_added_for = self.raft.iter().flat_map(|raft| &raft.members).find(|member| member.id == member_id);
-        if let Some(member) = was_added_for.filter(|member| member.disk_id != disk_id) {
-            return violation(format!("{member_id} was added for {} and is admitted on {disk_id}", member.disk_id));
-        }
-        let here = self.volumes.get_mut(&ordinal).filter(|volume| volume.disk_id() == disk_id);
-        if let Some(volume) = here.filter(|volume| holds && volume.content == Content::Empty) {
-            volume.content = Content::Member(member_id);
-        }
-        Ok(())
-    }
-
-    fn set_aside(&mut self, ordinal: u32) {
-        let uid = self.uid();
-        if let Some(volume) = self.volumes.get_mut(&ordinal).filter(|volume| volume.content == Content::Tombstone) {
-            // A new directory has a new disk id; in this world that is a new volume.
-            *volume = Volume { uid, version: volume.version + 1, content: Content::Empty, ..volume.clone() };
-        }
-    }
-
-    fn change(&mut self, expected_index: u64, change: &MembershipChange) -> Result<(), Violation> {
-        let before = self.voters();
-        let Some(raft) = self.raft.as_ref().filter(|raft| raft.index == expected_index) else { return Ok(()) };
-        if self.leader.is_none() {
-            return Ok(());
-        }
-        let mut members = raft.members.clone();
-        match change {
-            MembershipChange::AddLearner(member) => {
-                if raft.learner().is_some() || members.iter().any(|other| other.name == member.name) {
-                    return violation(format!("{} is added beside a learner or itself", member.name));
-                }
-                members.push(member.clone());
-            }
-            MembershipChange::Promote(id) => {
-                members.iter_mut().filter(|member| member.id == *id).for_each(|member| member.learner = false);
-            }
-            MembershipChange::Remove(id) => {
-                self.check_removal(*id)?;
-                members.retain(|member| member.id != *id);
-                // It learns of its removal if it runs; on a disk that is away it will when it is back.
-                for volume in self.volumes.values_mut().filter(|volume| volume.content == Content::Member(*id)) {
-                    volume.content = Content::Tombstone;
-                }
-            }
-        }
-        let raft = self.raft.as_mut().expect("it was there a moment ago");
-        raft.members = members;
-        raft.index += 1;
-        let after = self.voters();
-        if before != after && !self.has_quorum(&after) {
-            return violation(format!("{change:?} leaves {after:?} without a quorum"));
-        }
-        Ok(())
-    }
-
-    /// A voter goes when nobody asked for its place any more, or when its disk is gone.
-    fn check_removal(&self, id: Id) -> Result<(), Violation> {
-        let Some(member) = self.raft.iter().flat_map(Configuration::voters).find(|member| member.id == id) else {
-            return Ok(());
-        };
-        let ordinal = self.desired.ordinal(&member.name).expect("members of this world have our names");
-        let disk_is_there = self.volumes.values().any(|volume| volume.disk_id() == member.disk_id);
-        if disk_is_there && ordinal < self.replicas_min {
-            return violation(format!("{} is removed although it has its disk and its place", member.name));
         }
         Ok(())
     }

@@ -1,0 +1,89 @@
+//! A whole life under operators that die at any request: founding with its certificates, deletion, adoption and growth, a
+//! lost volume, deletion with everything, and founding anew.
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use quorate_e2e::scenario::Outcome;
+use serde_json::json;
+
+use crate::common::Error;
+use crate::crashing::{self, FEW_REQUESTS};
+use crate::world::World;
+
+const NAME: &str = "mortal";
+
+/// No other cluster is there, so that every request is about this one.
+pub async fn whole_life(world: &World) -> Outcome {
+    world.run_operators(0).await?;
+    let founded = founding_of_one(world).await?;
+    let adopted = deletion_and_adoption(world).await?;
+    let healed = lost_volume(world).await?;
+    let deleted = deletion(world).await?;
+    world.create(NAME, 3, json!({"spec": {"storage": {"retention": {"whenDeleted": "Delete"}}}})).await?;
+    let grown = crashing::until_ready(world, NAME, 3, 15).await?;
+    assert_eq!(world.session(NAME, 0).await?.get("first").await?, None, "a new cluster");
+    let deaths = [founded, adopted, healed, deleted, grown];
+    println!("       deaths: {deaths:?}");
+    assert!(deaths.iter().all(|deaths| *deaths >= 3), "only {deaths:?} deaths prove little");
+    world.run_operators(1).await?;
+    world.delete(NAME).await?;
+    world.await_no_trace(NAME).await
+}
+
+/// Certificates are made, the latch is written, the cluster is founded once.
+async fn founding_of_one(world: &World) -> Result<u32, Error> {
+    world.create(NAME, 1, json!({})).await?;
+    let deaths = crashing::until_ready(world, NAME, 1, 11).await?;
+    world.session(NAME, 0).await?.put("first", "1").await?;
+    Ok(deaths)
+}
+
+/// The disk of one outlives its object and is the beginning of three.
+async fn deletion_and_adoption(world: &World) -> Result<u32, Error> {
+    let before = world.status(NAME).await?;
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    let disk = claims.get("data-mortal-0").await?.uid();
+    let mut deaths = deleted(world).await?;
+    let maps: Api<ConfigMap> = Api::default_namespaced(world.client.clone());
+    assert!(maps.get_opt("mortal-latch").await?.is_some(), "the latch outlives the object");
+    let cluster_id = before.cluster_id.clone().ok_or("no cluster id")?;
+    world.create(NAME, 3, json!({"metadata": {"annotations": {"quorate.io/adopt": cluster_id}}})).await?;
+    deaths += crashing::until_ready(world, NAME, 3, 13).await?;
+    let after = world.status(NAME).await?;
+    assert_eq!(after.cluster_id, before.cluster_id);
+    assert_eq!(after.members[0].member_id, before.members[0].member_id, "the same member");
+    assert_eq!(claims.get("data-mortal-0").await?.uid(), disk, "on the same disk");
+    assert_eq!(world.session(NAME, 2).await?.get("first").await?.as_deref(), Some("1"));
+    Ok(deaths)
+}
+
+async fn lost_volume(world: &World) -> Result<u32, Error> {
+    let before = world.member_ids(NAME).await?;
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(world.client.clone());
+    claims.delete("data-mortal-1", &DeleteParams::default()).await?;
+    world.pods().delete("mortal-1", &DeleteParams::default()).await?;
+    let replaced = async || {
+        let ids = world.member_ids(NAME).await?;
+        Ok(ids.get(1).is_some_and(|id| id.is_some() && *id != before[1]) && world.is_ready(NAME, 3).await?)
+    };
+    let deaths = crashing::until(world, 14, FEW_REQUESTS, replaced).await?;
+    let after = world.member_ids(NAME).await?;
+    assert_eq!((&after[0], &after[2]), (&before[0], &before[2]), "the others stay");
+    assert_eq!(world.session(NAME, 1).await?.get("first").await?.as_deref(), Some("1"));
+    Ok(deaths)
+}
+
+/// Volumes, latch and authorities go too.
+async fn deletion(world: &World) -> Result<u32, Error> {
+    world.patch(NAME, json!({"spec": {"storage": {"retention": {"whenDeleted": "Delete"}}}})).await?;
+    let deaths = deleted(world).await?;
+    world.await_no_trace(NAME).await?;
+    Ok(deaths)
+}
+
+/// The object is deleted, and operators die until it is gone.
+async fn deleted(world: &World) -> Result<u32, Error> {
+    world.clusters().delete(NAME, &DeleteParams::default()).await?;
+    crashing::until(world, 12, FEW_REQUESTS, async || Ok(world.clusters().get_opt(NAME).await?.is_none())).await
+}
