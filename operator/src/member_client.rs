@@ -188,6 +188,12 @@ impl Member {
         Ok(())
     }
 
+    /// Asks clients to go to other members, or no longer.
+    pub async fn drain(&mut self, draining: bool) -> Result<(), Error> {
+        self.client.drain(timed(proto::DrainRequest { draining }, CALL_TIMEOUT)).await?;
+        Ok(())
+    }
+
     /// Sets the raft timers.
     pub async fn set_timers(&mut self, generation: u64, timers: Timers) -> Result<(), Error> {
         let timers = proto::Timers {
@@ -247,6 +253,8 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
         db_size_bytes: state.db_size_bytes,
         db_in_use_bytes: state.db_size_in_use_bytes,
         version: state.version.clone(),
+        draining: state.draining,
+        client_connections: state.client_connections,
         timers: Timers {
             heartbeat_milliseconds: timers.heartbeat_milliseconds,
             election_milliseconds: timers.election_milliseconds,

@@ -146,6 +146,9 @@ pub struct MemberState {
     pub db_size_bytes: i64,
     pub db_in_use_bytes: i64,
     pub version: String,
+    /// Whether it asks clients to go to other members, and how many of their connections are open.
+    pub draining: bool,
+    pub client_connections: u64,
     pub timers: Timers,
     pub limits: Limits,
     /// Members with the alarm CORRUPT, as this member knows them.

@@ -57,10 +57,15 @@ async fn record(world: &World, name: &str, changes: &mut Vec<Instant>) -> std::c
     unreachable!("no test looks that often")
 }
 
-/// Connects to pods that there is no connection to; one that cannot be reached is tried again later.
+/// Connects to pods that there is no connection to, and leaves those that ask their clients to go. One that cannot be reached is tried
+/// again later.
 async fn connect(world: &World, name: &str, sessions: &mut BTreeMap<String, Session>) {
-    for pod in world.ready_pods(name).await.unwrap_or_default() {
-        let pod = pod.name_any();
+    let pods = world.ready_pods(name).await.unwrap_or_default();
+    let serving =
+        pods.iter().filter(|pod| pod.labels().get("quorate.io/serving").is_some_and(|serves| serves == "true"));
+    let serving: Vec<String> = serving.map(ResourceExt::name_any).collect();
+    sessions.retain(|pod, _| serving.contains(pod));
+    for pod in serving {
         let Some(ordinal) = pod.rsplit('-').next().and_then(|ordinal| ordinal.parse().ok()) else { continue };
         if !sessions.contains_key(&pod)
             && let Ok(session) = world.session(name, ordinal).await

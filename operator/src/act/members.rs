@@ -22,6 +22,7 @@ fn target(hands: &Hands<'_>, action: &Action) -> Option<u32> {
         | Action::Admit { ordinal, .. }
         | Action::Adopt { ordinal, .. }
         | Action::SetAside { ordinal, .. }
+        | Action::Drain { ordinal, .. }
         | Action::SetTimers { ordinal, .. }
         | Action::SetLimits { ordinal, .. } => Some(*ordinal),
         _ => leader(hands),
@@ -70,6 +71,7 @@ async fn perform(hands: &Hands<'_>, member: &mut Member, action: &Action) -> Res
         Action::Adopt { cluster_id, .. } => member.adopt(*cluster_id, owner).await,
         Action::SetAside { owner_uid, .. } => member.set_aside(owner_uid).await,
         Action::ChangeMembership { expected_index, change } => member.change(*expected_index, change).await,
+        Action::Drain { draining, .. } => member.drain(*draining).await,
         Action::HandOver { to } => member.hand_over(*to).await,
         Action::SetTimers { generation, timers, .. } => member.set_timers(*generation, *timers).await,
         Action::SetLimits { generation, limits, .. } => member.set_limits(*generation, *limits).await,

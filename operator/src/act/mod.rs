@@ -95,6 +95,7 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         | Action::Admit { .. }
         | Action::Adopt { .. }
         | Action::ChangeMembership { .. }
+        | Action::Drain { .. }
         | Action::HandOver { .. }
         | Action::SetTimers { .. }
         | Action::SetLimits { .. } => members::call(hands, action).await,

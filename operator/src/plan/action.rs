@@ -104,6 +104,11 @@ pub enum Action {
         expected_index: u64,
         change: MembershipChange,
     },
+    /// Lets a member ask its clients to go to other members, or no longer.
+    Drain {
+        ordinal: u32,
+        draining: bool,
+    },
     /// Hands leadership to this member.
     HandOver {
         to: Id,
@@ -175,6 +180,7 @@ impl Action {
             Self::ChangeMembership { change: MembershipChange::AddLearner(_), .. } => "AddLearner",
             Self::ChangeMembership { change: MembershipChange::Promote(_), .. } => "Promote",
             Self::ChangeMembership { change: MembershipChange::Remove(_), .. } => "RemoveMember",
+            Self::Drain { .. } => "Drain",
             Self::HandOver { .. } => "HandOver",
             Self::SetTimers { .. } => "SetTimers",
             Self::SetLimits { .. } => "SetLimits",

@@ -129,6 +129,8 @@ pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
         db_size_bytes: 1,
         db_in_use_bytes: 1,
         version: "0.1.0".to_owned(),
+        draining: false,
+        client_connections: 0,
         timers: desired.timers,
         limits: desired.limits,
         corrupt: Vec::new(),

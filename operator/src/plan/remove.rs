@@ -1,9 +1,11 @@
 //! A member leaves: leadership off it, out of the configuration, and only when that is seen linearizably is its volume
 //! dealt with (invariants 3 and 5).
 
+use jiff::SignedDuration;
+
 use crate::crd::VolumePolicy;
 use crate::latch::{Disk, Latch, Operation, RemovalReason};
-use crate::observed::{Configuration, LatchSeen};
+use crate::observed::{Configuration, LatchSeen, MemberPhase};
 
 use super::guard::{self, Guard, Votes, guard};
 use super::{Action, Context, MembershipChange, Step};
@@ -21,6 +23,9 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
         }
     }
 }
+
+/// Clients that watch, or that know no other member, keep their connections for as long as they may: they see them end.
+const DRAIN_MAX: SignedDuration = SignedDuration::from_secs(10);
 
 /// `record` has turned the operation into Retire if the member is already out.
 fn remove(
@@ -47,6 +52,9 @@ fn remove(
         if let Some(refusal) = refusal {
             return Step::stall("MembershipGuard", format!("{pod} is not removed: {refusal}"));
         }
+        if let Some(step) = drain(context, ordinal, disk) {
+            return step;
+        }
         if facts.leader == Some(disk.member_id) {
             let Some(successor) = facts.healthy.iter().find(|other| **other != ordinal) else {
                 return Step::stall("MembershipGuard", format!("{pod} leads and no other healthy voter could"));
@@ -64,6 +72,29 @@ fn remove(
         RemovalReason::Corrupt => "it raised the alarm CORRUPT",
     };
     Step::act(Action::ChangeMembership { expected_index: configuration.index, change }, why)
+}
+
+/// A request that a member has taken when it is removed cannot be answered: clients go before, those that have somewhere to go.
+fn drain(context: Context<'_>, ordinal: u32, disk: &Disk) -> Option<Step> {
+    let state = super::facts::state(context.observed, ordinal)?;
+    if state.phase != MemberPhase::Running || state.member_id != Some(disk.member_id) {
+        return None;
+    }
+    let leaving = "its member is about to leave the cluster";
+    if let Some(pod) = context.observed.pods.get(&ordinal).filter(|pod| pod.serving && !pod.deleting) {
+        let action = Action::SetServing { pod: context.desired.pod(ordinal), uid: pod.uid.clone(), serving: false };
+        return Some(Step::act(action, leaving));
+    }
+    if !state.draining {
+        return Some(Step::act(Action::Drain { ordinal, draining: true }, leaving));
+    }
+    let operation = context.observed.latch.latch()?.operation.as_ref()?;
+    let waited = context.now.duration_since(operation.started_at());
+    let waits = state.client_connections > 0 && (SignedDuration::ZERO..DRAIN_MAX).contains(&waited);
+    let pod = context.desired.pod(ordinal);
+    waits.then(|| {
+        Step::wait("AwaitDrain", format!("{} connections of clients to {pod} are open", state.client_connections))
+    })
 }
 
 fn cancel(context: Context<'_>, why: &'static str) -> Step {

@@ -2,7 +2,7 @@
 //! budget select, so that members come back into service while no operator runs; here it is taken from those that do not
 //! belong there, before anything else is decided about them, and given back when they do.
 
-use crate::latch::Latch;
+use crate::latch::{Latch, Operation};
 use crate::observed::{LatchSeen, MemberPhase, MemberSeen, MemberState};
 
 use super::identity::is_copy;
@@ -25,7 +25,14 @@ fn stranger(context: Context<'_>) -> Option<Step> {
 
 fn member(context: Context<'_>, latch: &Latch) -> Option<Step> {
     context.observed.pods.iter().filter(|(_, pod)| !pod.deleting).find_map(|(ordinal, pod)| {
+        if leaves(latch, *ordinal) {
+            return None;
+        }
         let unfit = unfit(context, latch, *ordinal)?;
+        if unfit.is_none() && super::facts::state(context.observed, *ordinal).is_some_and(|state| state.draining) {
+            let action = Action::Drain { ordinal: *ordinal, draining: false };
+            return Some(Step::act(action, "its member stays in the cluster"));
+        }
         if pod.serving == unfit.is_none() {
             return None;
         }
@@ -46,6 +53,11 @@ fn unfit(context: Context<'_>, latch: &Latch, ordinal: u32) -> Option<Option<&'s
     }
     let is_unknown = state.phase == MemberPhase::Running && !is_configured(context, state);
     Some(is_unknown.then_some("its member is not in the configuration"))
+}
+
+/// `remove` says when a member that leaves shall have no clients any more.
+fn leaves(latch: &Latch, ordinal: u32) -> bool {
+    matches!(latch.operation, Some(Operation::Remove { ordinal: leaving, .. }) if leaving == ordinal)
 }
 
 fn is_configured(context: Context<'_>, state: &MemberState) -> bool {

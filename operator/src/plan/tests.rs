@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::latch::{Operation, RemovalReason};
-use crate::observed::{LatchSeen, MemberSeen, Observed};
+use crate::observed::{LatchSeen, MemberSeen, MemberState, Observed};
 use crate::render::{Child, Drift};
 use crate::tls::{LeafKind, SecretKind};
 
@@ -136,7 +136,7 @@ fn record_that_is_adopted_while_it_was_founded_goes_on_with_its_disk_or_is_found
     observed.configuration = None;
     // `Found` had reached the disk.
     let state = fixture::state(&desired, 0, 1);
-    let state = crate::observed::MemberState { phase: crate::observed::MemberPhase::AwaitingAdoption, ..state };
+    let state = MemberState { phase: crate::observed::MemberPhase::AwaitingAdoption, ..state };
     observed.members.insert(0, answered(state));
     assert_eq!(action(&desired, &observed), Action::Adopt { ordinal: 0, cluster_id: fixture::CLUSTER });
     // It had not.
@@ -178,7 +178,7 @@ fn pods_whose_member_does_not_belong_to_the_cluster_are_taken_out_of_service_fir
     assert_eq!(taken_out(&copied), "main-1");
     let mut foreign = whole.clone();
     let state = fixture::state(&desired, 2, 3);
-    foreign.members.insert(2, answered(crate::observed::MemberState { cluster_id: Some(crate::id::Id(9)), ..state }));
+    foreign.members.insert(2, answered(MemberState { cluster_id: Some(crate::id::Id(9)), ..state }));
     assert_eq!(taken_out(&foreign), "main-2");
     let mut unknown = whole.clone();
     unknown.configuration.as_mut().unwrap().members.pop();
@@ -221,7 +221,7 @@ fn learner_has_the_voters_timers_before_it_votes() {
     let slow = crate::desired::Timers { heartbeat_milliseconds: 500, election_milliseconds: 5_000 };
     for ordinal in 0..2 {
         let state = fixture::state(&desired, ordinal, 3);
-        observed.members.insert(ordinal, answered(crate::observed::MemberState { timers: slow, ..state }));
+        observed.members.insert(ordinal, answered(MemberState { timers: slow, ..state }));
     }
     observed.configuration.as_mut().unwrap().members[2].learner = true;
     let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
@@ -230,7 +230,7 @@ fn learner_has_the_voters_timers_before_it_votes() {
     with_operation(&mut observed, joined);
     assert_eq!(action(&desired, &observed), Action::SetTimers { ordinal: 2, generation: 0, timers: slow });
     let state = fixture::state(&desired, 2, 3);
-    observed.members.insert(2, answered(crate::observed::MemberState { timers: slow, ..state }));
+    observed.members.insert(2, answered(MemberState { timers: slow, ..state }));
     assert!(matches!(
         action(&desired, &observed),
         Action::ChangeMembership { change: MembershipChange::Promote(_), .. }
@@ -266,14 +266,42 @@ fn only_disk_lost_is_never_founded_again() {
 }
 
 #[test]
+fn clients_go_before_their_member_does_and_are_waited_for_a_while() {
+    let desired = desired(1);
+    let mut observed = running(&desired, 3);
+    let operation = written_operation(&desired, &observed).unwrap();
+    with_operation(&mut observed, operation);
+    assert!(matches!(action(&desired, &observed), Action::SetServing { serving: false, .. }));
+    observed.pods.get_mut(&2).unwrap().serving = false;
+    assert_eq!(action(&desired, &observed), Action::Drain { ordinal: 2, draining: true });
+    let draining = |client_connections| {
+        answered(MemberState { draining: true, client_connections, ..fixture::state(&desired, 2, 3) })
+    };
+    observed.members.insert(2, draining(1));
+    assert!(matches!(step(&desired, &observed), Step::Wait { step: "AwaitDrain", .. }));
+    let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(10);
+    let removes = |step: Step| matches!(step, Step::Act { action: Action::ChangeMembership { .. }, .. });
+    assert!(removes(plan(&desired, &observed, later).step), "some clients never go");
+    observed.members.insert(2, draining(0));
+    assert!(removes(step(&desired, &observed)));
+    // Called off.
+    let mut desired = desired.clone();
+    desired.replicas = 3;
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    latch.operation = None;
+    assert_eq!(action(&desired, &observed), Action::Drain { ordinal: 2, draining: false });
+}
+
+#[test]
 fn leader_hands_over_before_it_is_removed() {
     let desired = desired(1);
     let mut observed = running(&desired, 2);
     for ordinal in 0..2 {
         let mut state = fixture::state(&desired, ordinal, 2);
-        state.leader_id = Some(fixture::member(1));
+        (state.leader_id, state.draining) = (Some(fixture::member(1)), ordinal == 1);
         observed.members.insert(ordinal, answered(state));
     }
+    observed.pods.get_mut(&1).unwrap().serving = false;
     let operation = written_operation(&desired, &observed).unwrap();
     assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::ScaleIn, .. }));
     with_operation(&mut observed, operation);

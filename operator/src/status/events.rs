@@ -52,6 +52,14 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
             told("DiskSetAside", pod, note)
         }
         Action::ChangeMembership { change, .. } => of_change(desired, latch.latch(), change, why),
+        Action::Drain { ordinal, draining } => {
+            let (pod, asked) = (pod(ordinal), if *draining { "were asked to go" } else { "need no longer go" });
+            told(
+                "ClientsDrained",
+                format!("{pod}:{draining}"),
+                format!("clients of {pod} {asked} to other members: {why}"),
+            )
+        }
         Action::HandOver { to } => {
             let successor = name_of(desired, latch.latch(), *to);
             told("LeadershipMoved", *to, format!("{successor} was asked to lead: {why}"))

@@ -3,6 +3,7 @@
 //! A request whose content type is gRPC's goes to the services, any other to the pages; so one port serves `etcdctl` and `curl`.
 //! Stopping refuses new connections, lets running requests end within a grace period, and then closes.
 
+mod drain;
 mod service;
 mod socket;
 mod stream;
@@ -18,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use drain::Drain;
 pub use service::Service;
 pub use socket::Listener;
 
@@ -64,6 +66,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
+    drain: Arc<Drain>,
     stopping: CancellationToken,
     closing: CancellationToken,
 }
@@ -72,7 +75,13 @@ impl Server {
     pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Server {
         let connections = Arc::new(Semaphore::new(connections_max()));
         let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
-        Server { settings, metrics, connections, tasks: TaskTracker::new(), stopping, closing }
+        let drain = Arc::new(Drain::default());
+        Server { settings, metrics, connections, tasks: TaskTracker::new(), drain, stopping, closing }
+    }
+
+    /// Ends connections when this asks for it.
+    pub fn drained_by(self, drain: Arc<Drain>) -> Server {
+        Server { drain, ..self }
     }
 
     /// Serves what comes in on this listener; must be called inside the runtime.
@@ -83,6 +92,7 @@ impl Server {
             metrics: self.metrics.clone(),
             connections: self.connections.clone(),
             tasks: self.tasks.clone(),
+            drain: self.drain.clone(),
             stopping: self.stopping.clone(),
             closing: self.closing.clone(),
             service,
@@ -133,6 +143,7 @@ struct Acceptor {
     metrics: Arc<Metrics>,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
+    drain: Arc<Drain>,
     stopping: CancellationToken,
     closing: CancellationToken,
     service: Service,
@@ -174,6 +185,7 @@ impl Acceptor {
                 None => return,
             },
         };
+        let _counted = self.drain.connected();
         let connected = &self.metrics.network.client_connections;
         connected.inc();
         self.http(transport).await;
@@ -200,9 +212,15 @@ impl Acceptor {
         let service = self.service.clone().of_connection(rpc);
         let connection = self.builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
+        let asked_to_go = async {
+            tokio::select! {
+                () = self.stopping.cancelled() => {}
+                () = self.drain.due() => {}
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.stopping.cancelled() => {
+            () = asked_to_go => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,

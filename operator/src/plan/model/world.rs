@@ -76,6 +76,7 @@ pub struct Pod {
     pub uid: u32,
     pub owner: Owner,
     pub serving: bool,
+    pub draining: bool,
 }
 
 /// Everything there is.
@@ -198,7 +199,7 @@ impl World {
         let tuned = self.volumes.values().filter(|volume| matches!(volume.content, Content::Member(..)));
         voters.len() == self.desired.replicas as usize
             && voters.iter().all(|id| self.alive().contains(id))
-            && self.pods.values().all(|pod| pod.serving)
+            && self.pods.values().all(|pod| pod.serving && !pod.draining)
             && tuned.into_iter().all(|one| (one.timers.1, one.limits.1) == (self.desired.timers, self.desired.limits))
     }
 

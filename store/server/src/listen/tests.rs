@@ -104,6 +104,35 @@ async fn a_metrics_listener_has_no_grpc() {
 }
 
 #[tokio::test]
+async fn draining_ends_idle_connections_at_once_and_new_ones_after_their_first_requests() {
+    let running = start("http://127.0.0.1:0", Service::both).await;
+    let drain = running.server.drain.clone();
+    let mut buffer = vec![0; 4096];
+    let mut idle = asked(running.address).await;
+    assert_eq!(drain.connections(), 1);
+    drain.set(true);
+    assert_eq!(idle.read(&mut buffer).await.unwrap(), 0, "it ends");
+    // Everything is still served.
+    let mut late = asked(running.address).await;
+    assert_eq!(late.read(&mut buffer).await.unwrap(), 0, "it ends as well");
+    let mut client = client(running.address).await;
+    client.check(ask("")).await.unwrap();
+    drain.set(false);
+    let mut kept = asked(running.address).await;
+    kept.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(kept.read(&mut buffer).await.unwrap() > 0);
+}
+
+/// A connection that was served once.
+async fn asked(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut bytes = vec![0; 4096];
+    assert!(stream.read(&mut bytes).await.unwrap() > 0);
+    stream
+}
+
+#[tokio::test]
 async fn stopping_closes_idle_connections_at_once_and_refuses_new_ones() {
     let running = start("http://127.0.0.1:0", Service::both).await;
     let mut client = client(running.address).await;

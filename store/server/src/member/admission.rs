@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Error;
 use crate::config::{AdminAccess, Config};
 use crate::directory::{self, Directory, Identity, Origin, Owner, Seed, Tombstone};
+use crate::listen::Drain;
 use crate::logging;
 use crate::store::Store;
 use crate::tls::{self, Plane};
@@ -68,6 +69,7 @@ pub struct Admission {
     /// The custom resource that this process was started for; `None` where nobody said.
     owner: Option<Owner>,
     planes: Planes,
+    drain: Arc<Drain>,
 }
 
 /// TLS of the listeners; `None` without TLS.
@@ -122,6 +124,7 @@ impl Admission {
                 .and_then(|admin| admin.owner.clone())
                 .map(|own| Owner { uid: own.uid, name: own.name }),
             planes,
+            drain: Arc::default(),
         })
     }
 
@@ -161,6 +164,11 @@ impl Admission {
 
     pub fn planes(&self) -> &Planes {
         &self.planes
+    }
+
+    /// Whether clients are asked to go to other members.
+    pub fn drain(&self) -> &Arc<Drain> {
+        &self.drain
     }
 
     /// The running store; `None` before raft runs.

@@ -185,7 +185,8 @@ impl Running {
         }
         admission.set_store(store.clone());
         let stopping = CancellationToken::new();
-        let server = Arc::new(Server::new(settings(config), metrics.clone()));
+        let server = Server::new(settings(config), metrics.clone()).drained_by(admission.drain().clone());
+        let server = Arc::new(server);
         let running = Running { store: store.clone(), server, stopping, ended, driver, peers };
         running.serve_clients(config, listeners, http, serve_from, metrics);
         Ok(running)

@@ -162,6 +162,8 @@ impl Admin for AdminService {
             version: version::QUORATE.to_owned(),
             disk_age_seconds: member.map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
             refusal: self.admission.refusal().unwrap_or_default().to_owned(),
+            draining: self.admission.drain().is_on(),
+            client_connections: self.admission.drain().connections(),
             ..Default::default()
         };
         if let Some(store) = self.admission.store() {
@@ -271,6 +273,12 @@ impl Admin for AdminService {
         self.enter(&request)?;
         self.push_fence(request.into_inner()).await?;
         Ok(Response::new(admin::FenceResponse {}))
+    }
+
+    async fn drain(&self, request: Request<admin::DrainRequest>) -> Result<Response<admin::DrainResponse>, Status> {
+        self.authorize(&request)?;
+        self.admission.drain().set(request.into_inner().draining);
+        Ok(Response::new(admin::DrainResponse {}))
     }
 
     async fn set_aside(

@@ -56,7 +56,7 @@ impl World {
         }
         let mut world = self.clone();
         let uid = world.uid();
-        world.pods.insert(ordinal, Pod { uid, owner, serving: true });
+        world.pods.insert(ordinal, Pod { uid, owner, serving: true, draining: false });
         let template = self.latch.as_ref().map_or(&self.desired.template, |(latch, _)| &latch.template);
         // Flags seed an empty directory only.
         let (timers, limits) = ((None, template.timers), (None, template.limits));

@@ -29,6 +29,10 @@ impl World {
                 Ok(())
             }
             Action::ChangeMembership { expected_index, change } => self.change(*expected_index, change),
+            Action::Drain { ordinal, draining } => {
+                self.pods.entry(*ordinal).and_modify(|pod| pod.draining = *draining);
+                Ok(())
+            }
             Action::HandOver { to } => {
                 if self.voters().contains(to) && self.alive().contains(to) && self.leader.is_some() {
                     self.leader = Some(*to);

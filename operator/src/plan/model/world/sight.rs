@@ -36,7 +36,7 @@ impl World {
             let seen = if silent == Some(*ordinal) {
                 MemberSeen::Silent { reason: "cut off".to_owned() }
             } else {
-                fixture::answered(self.state(*ordinal, pod.owner))
+                fixture::answered(MemberState { draining: pod.draining, ..self.state(*ordinal, pod.owner) })
             };
             observed.members.insert(*ordinal, seen);
         }
