@@ -44,9 +44,16 @@ pub struct Template {
     pub image: ImageSpec,
     pub pods: PodsSpec,
     pub snapshot_entries: i64,
+    #[serde(default = "pre_vote_default")]
+    pub pre_vote: bool,
     /// What an empty directory starts with; later changes are pushed.
     pub timers: Timers,
     pub limits: Limits,
+}
+
+/// Records that were written before the field had it switched on.
+fn pre_vote_default() -> bool {
+    RaftSpec::default().pre_vote
 }
 
 /// Raft timers in milliseconds.
@@ -92,6 +99,8 @@ pub enum Error {
     Replicas { replicas: i32 },
     #[error("spec.version is {version:?}: a semantic version such as 1.4.2 is allowed")]
     Version { version: String },
+    #[error("spec.image.digest is {digest:?}: sha256: and 64 lower-case hex digits are allowed")]
+    Digest { digest: String },
     #[error("spec.{field}: {source}")]
     Quantity { field: &'static str, source: InvalidQuantity },
     #[error("spec.{field} is {value}: {allowed} is allowed")]
@@ -120,6 +129,9 @@ impl Desired {
             replicas => return Err(Error::Replicas { replicas }),
         };
         semver::Version::parse(&spec.version).map_err(|_| Error::Version { version: spec.version.clone() })?;
+        if let Some(digest) = spec.image.digest.as_ref().filter(|digest| !is_digest(digest)) {
+            return Err(Error::Digest { digest: digest.clone() });
+        }
         quantity::bytes(&spec.storage.size).map_err(|source| Error::Quantity { field: "storage.size", source })?;
         let peer_tls = spec.tls.peer.mode == TlsMode::Operator;
         if !peer_tls && annotation(ANNOTATION_PLAINTEXT_PEERS) != Some("true") {
@@ -141,6 +153,7 @@ impl Desired {
                 image: spec.image.clone(),
                 pods: spec.pods.clone(),
                 snapshot_entries: spec.raft.snapshot_entries,
+                pre_vote: spec.raft.pre_vote,
                 timers,
                 limits,
             },
@@ -170,6 +183,7 @@ impl Desired {
         annotations.insert(ANNOTATION_PLAINTEXT_PEERS.to_owned(), "true".to_owned());
         object.spec.replicas = 1;
         object.spec.version = "0.0.0".to_owned();
+        object.spec.image.digest = None;
         object.spec.storage.size = "1Gi".to_owned();
         object.spec.raft = RaftSpec::default();
         object.spec.limits = LimitsSpec::default();
@@ -225,6 +239,11 @@ impl Desired {
 /// `https` or `http`.
 pub fn scheme(tls: bool) -> &'static str {
     if tls { "https" } else { "http" }
+}
+
+fn is_digest(text: &str) -> bool {
+    let is_hex = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
 fn timers(raft: &RaftSpec) -> Result<Timers, Error> {

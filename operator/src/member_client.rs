@@ -253,6 +253,7 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
         db_size_bytes: state.db_size_bytes,
         db_in_use_bytes: state.db_size_in_use_bytes,
         version: state.version.clone(),
+        feature_level: state.feature_level,
         draining: state.draining,
         client_connections: state.client_connections,
         timers: Timers {
@@ -274,6 +275,7 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
                 member_id: Id(progress.member_id),
                 match_index: progress.match_index,
                 recently_active: progress.recently_active,
+                round_trip_microseconds: progress.round_trip_microseconds,
             })
             .collect(),
         configuration: applied,

@@ -97,6 +97,8 @@ pub struct VolumeSeen {
     pub deleting: bool,
     /// The volume behind the claim is gone.
     pub lost: bool,
+    /// What the volume holds, as its provisioner says.
+    pub capacity: Option<String>,
     /// What the annotations say that lives on it.
     pub marked: Option<VolumeMark>,
 }
@@ -146,6 +148,8 @@ pub struct MemberState {
     pub db_size_bytes: i64,
     pub db_in_use_bytes: i64,
     pub version: String,
+    /// Features that the members may use, as far as this one has applied; 0 when unknown.
+    pub feature_level: u32,
     /// Whether it asks clients to go to other members, and how many of their connections are open.
     pub draining: bool,
     pub client_connections: u64,
@@ -191,6 +195,8 @@ pub struct Progress {
     pub member_id: Id,
     pub match_index: u64,
     pub recently_active: bool,
+    /// Smoothed; 0 when unknown.
+    pub round_trip_microseconds: u64,
 }
 
 /// The members as the raft log has them.

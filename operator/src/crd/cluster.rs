@@ -56,7 +56,9 @@ use super::tls::TlsSpec;
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.clusterID) || self.spec.pods == oldSelf.spec.pods")
         .message("spec.pods cannot be changed once the cluster is founded: this release of the operator does not roll members; keep the old values"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.clusterID) || self.spec.raft.snapshotEntries == oldSelf.spec.raft.snapshotEntries")
-        .message("spec.raft.snapshotEntries cannot be changed once the cluster is founded: this release of the operator does not roll members; keep the old value")
+        .message("spec.raft.snapshotEntries cannot be changed once the cluster is founded: this release of the operator does not roll members; keep the old value"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.clusterID) || self.spec.raft.preVote == oldSelf.spec.raft.preVote")
+        .message("spec.raft.preVote cannot be changed once the cluster is founded: this release of the operator does not roll members; keep the old value")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QuorateClusterSpec {
@@ -100,7 +102,7 @@ fn default_replicas() -> i32 {
     3
 }
 
-/// Image of the server; its tag is always `spec.version`.
+/// Image of the server; its tag is always `spec.version`, and a digest pins what the tag stands for.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSpec {
@@ -108,6 +110,11 @@ pub struct ImageSpec {
     #[schemars(length(min = 1, max = 255))]
     #[schemars(extend("x-kubernetes-validations" = rules(&[("!self.matches('(@|:[^/]*$)')", "image.repository must not hold a tag or a digest: the tag is spec.version")])))]
     pub repository: String,
+    /// Digest that the image must have; any image with the tag when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 71, max = 71))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("self.matches('^sha256:[0-9a-f]{64}$')", "image.digest must be sha256: and 64 lower-case hex digits")])))]
+    pub digest: Option<String>,
     /// When the kubelet pulls it.
     pub pull_policy: PullPolicy,
     /// Names of Secrets with registry credentials.
@@ -117,7 +124,12 @@ pub struct ImageSpec {
 
 impl Default for ImageSpec {
     fn default() -> Self {
-        Self { repository: "quorate".to_owned(), pull_policy: PullPolicy::IfNotPresent, pull_secrets: Vec::new() }
+        Self {
+            repository: "quorate".to_owned(),
+            digest: None,
+            pull_policy: PullPolicy::IfNotPresent,
+            pull_secrets: Vec::new(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -20,6 +20,15 @@ pub struct PodsSpec {
     /// Taints that are tolerated.
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
+    /// Where pods may and may not run, by nodes and by other pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// How pods are spread. When absent: at most one more on a node than on any other, and as even over zones as can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
+    /// Labels and annotations besides the operator's own.
+    pub metadata: PodMetadata,
     /// Priority class; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -39,11 +48,28 @@ impl Default for PodsSpec {
             resources: ResourcesSpec::default(),
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
+            affinity: None,
+            topology_spread_constraints: None,
+            metadata: PodMetadata::default(),
             priority_class_name: None,
             runtime_class_name: None,
             termination_grace_period_seconds: 60,
         }
     }
+}
+
+/// Labels and annotations of the pods.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMetadata {
+    /// Labels; those that the operator sets are its own.
+    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("self.all(key, !key.startsWith('quorate.io/') && !key.startsWith('app.kubernetes.io/'))", "pods.metadata.labels must not begin with quorate.io/ or app.kubernetes.io/, which the operator sets")])))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("self.all(key, !key.startsWith('quorate.io/'))", "pods.metadata.annotations must not begin with quorate.io/, which the operator sets")])))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Requests and limits by resource name.

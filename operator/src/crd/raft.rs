@@ -21,6 +21,8 @@ pub struct RaftSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 50, max = 50000))]
     pub election_timeout_milliseconds: Option<i64>,
+    /// Whether a member asks the others before it raises the term, so that one that returns disturbs nobody.
+    pub pre_vote: bool,
     /// Applied entries between two snapshots of the log position.
     #[schemars(extend("x-kubernetes-validations" = rules(&[("self >= 100 && self <= 1000000", "raft.snapshotEntries must be from 100 to 1000000")])))]
     pub snapshot_entries: i64,
@@ -32,6 +34,7 @@ impl Default for RaftSpec {
             profile: RaftProfile::LowLatency,
             heartbeat_interval_milliseconds: None,
             election_timeout_milliseconds: None,
+            pre_vote: true,
             snapshot_entries: 10_000,
         }
     }

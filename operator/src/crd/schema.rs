@@ -28,7 +28,35 @@ pub fn quorate_cluster() -> Value {
     let crd: CustomResourceDefinition = QuorateCluster::crd();
     let mut document = serde_json::to_value(crd).expect("a CRD holds only strings, numbers and maps with string keys");
     strip_nullable(&mut document);
+    let pods = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/pods";
+    bound(document.pointer_mut(pods).expect("the spec has pods"));
     document
+}
+
+/// Longest lists, maps and texts where Kubernetes' own types name no bound: the API server refuses rules whose cost it cannot bound, and
+/// `spec.pods` is compared as a whole.
+const ITEMS_MAX: u64 = 16;
+const PROPERTIES_MAX: u64 = 32;
+const TEXT_MAX: u64 = 512;
+
+fn bound(schema: &mut Value) {
+    let (keyword, max) = match schema.get("type").and_then(Value::as_str) {
+        Some("array") => ("maxItems", ITEMS_MAX),
+        Some("string") => ("maxLength", TEXT_MAX),
+        Some("object") if schema.get("additionalProperties").is_some() => ("maxProperties", PROPERTIES_MAX),
+        _ => ("", 0),
+    };
+    if max > 0 && schema.get(keyword).is_none() {
+        schema[keyword] = json!(max);
+    }
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(bound);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(inner) {
+            bound(inner);
+        }
+    }
 }
 
 /// The same as YAML, with the comment that says where it comes from.

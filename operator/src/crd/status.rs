@@ -18,6 +18,9 @@ pub struct QuorateClusterStatus {
     /// Version that the leader runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Level of the features that all members may use; it only rises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<i64>,
     /// Revision of the pod template that the members were built with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_epoch: Option<i64>,
@@ -72,6 +75,9 @@ pub struct RaftStatus {
     pub profile: String,
     pub heartbeat_interval_milliseconds: i64,
     pub election_timeout_milliseconds: i64,
+    /// Longest round trip from the leader to another member, rounded up to a power of two; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_peer_rtt_milliseconds: Option<i64>,
 }
 
 /// The operation in the latch.
@@ -118,6 +124,12 @@ pub struct MemberStatus {
     /// Name of its volume claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pvc: Option<String>,
+    /// Capacity of its volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<String>,
+    /// Revision of the StatefulSet that its pod was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_hash: Option<String>,
     /// Why the member is not healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

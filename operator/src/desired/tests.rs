@@ -29,6 +29,7 @@ fn refuses_what_an_older_schema_let_through() {
     for (path, value, expected) in [
         ("/spec/replicas", json!(4), "1, 3, 5 or 7 are allowed"),
         ("/spec/version", json!("latest"), "a semantic version"),
+        ("/spec/image", json!({"digest": "sha256:00"}), "64 lower-case hex digits"),
         ("/spec/storage/size", json!("big"), "spec.storage.size"),
         ("/spec/limits", json!({"maxTxnOps": 0}), "1 to 10000 is allowed"),
         ("/spec/raft", json!({"profile": "Custom"}), "needs both timers"),

@@ -128,6 +128,10 @@ pub fn volumes(desired: &Desired, claims: Vec<PersistentVolumeClaim>) -> BTreeMa
         .collect()
 }
 
+fn capacity(claim: &PersistentVolumeClaim) -> Option<String> {
+    claim.status.as_ref()?.capacity.as_ref()?.get("storage").map(|capacity| capacity.0.clone())
+}
+
 fn volume_seen(claim: &PersistentVolumeClaim) -> VolumeSeen {
     let annotation = |key: &str| claim.annotations().get(key);
     let mark = || {
@@ -142,6 +146,7 @@ fn volume_seen(claim: &PersistentVolumeClaim) -> VolumeSeen {
         resource_version: claim.resource_version().unwrap_or_default(),
         deleting: claim.metadata.deletion_timestamp.is_some(),
         lost: claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost"),
+        capacity: capacity(claim),
         marked: mark(),
     }
 }

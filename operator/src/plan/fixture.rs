@@ -107,13 +107,19 @@ pub fn volume(ordinal: u32) -> VolumeSeen {
         resource_version: "1".to_owned(),
         deleting: false,
         lost: false,
+        capacity: Some("1Gi".to_owned()),
         marked: Some(VolumeMark { cluster_id: CLUSTER, member_id: disk.member_id, disk_id: disk.disk_id }),
     }
 }
 
 /// A healthy member of `count`.
 pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
-    let progress = |ordinal| Progress { member_id: member(ordinal), match_index: 100, recently_active: true };
+    let progress = |ordinal| Progress {
+        member_id: member(ordinal),
+        match_index: 100,
+        recently_active: true,
+        round_trip_microseconds: 2_500,
+    };
     MemberState {
         phase: MemberPhase::Running,
         role: if ordinal == 0 { Role::Leader } else { Role::Follower },
@@ -129,6 +135,7 @@ pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
         db_size_bytes: 1,
         db_in_use_bytes: 1,
         version: "0.1.0".to_owned(),
+        feature_level: 2,
         draining: false,
         client_connections: 0,
         timers: desired.timers,

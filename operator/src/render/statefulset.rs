@@ -61,8 +61,12 @@ fn claim(desired: &Desired) -> Value {
 
 fn pod(desired: &Desired, template: &Template) -> Value {
     let pods = &template.pods;
-    let mut labels = labels(desired);
-    labels[LABEL_SERVING] = json!("true");
+    let metadata = &pods.metadata;
+    let mut all_labels = json!(metadata.labels);
+    for (key, value) in labels(desired).as_object().into_iter().flatten() {
+        all_labels[key] = value.clone();
+    }
+    all_labels[LABEL_SERVING] = json!("true");
     let mut spec = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -75,12 +79,13 @@ fn pod(desired: &Desired, template: &Template) -> Value {
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "topologySpreadConstraints": spread(desired),
+        "topologySpreadConstraints": pods.topology_spread_constraints.as_ref().map_or_else(|| spread(desired), |own| json!(own)),
         "containers": [container(desired, template)],
         "volumes": volumes(desired),
     });
     let optional = [
         ("nodeSelector", (!pods.node_selector.is_empty()).then(|| json!(pods.node_selector))),
+        ("affinity", pods.affinity.as_ref().map(|affinity| json!(affinity))),
         ("tolerations", (!pods.tolerations.is_empty()).then(|| json!(pods.tolerations))),
         ("priorityClassName", pods.priority_class_name.as_ref().map(|name| json!(name))),
         ("runtimeClassName", pods.runtime_class_name.as_ref().map(|name| json!(name))),
@@ -91,7 +96,11 @@ fn pod(desired: &Desired, template: &Template) -> Value {
             spec[key] = value;
         }
     }
-    json!({"metadata": {"labels": labels}, "spec": spec})
+    let mut document = json!({"metadata": {"labels": all_labels}, "spec": spec});
+    if !metadata.annotations.is_empty() {
+        document["metadata"]["annotations"] = json!(metadata.annotations);
+    }
+    document
 }
 
 fn pull_secrets(template: &Template) -> Option<Value> {
@@ -116,7 +125,7 @@ fn spread(desired: &Desired) -> Value {
 fn container(desired: &Desired, template: &Template) -> Value {
     json!({
         "name": "quorate",
-        "image": format!("{}:{}", template.image.repository, template.version),
+        "image": image(template),
         "imagePullPolicy": template.image.pull_policy.as_str(),
         "args": arguments(desired, template),
         "env": [
@@ -144,6 +153,12 @@ fn container(desired: &Desired, template: &Template) -> Value {
         "readinessProbe": probe(READY_PATH, 2, 2),
         "volumeMounts": mounts(desired),
     })
+}
+
+/// The digest, where there is one, decides; the tag says to people which version it is.
+fn image(template: &Template) -> String {
+    let tagged = format!("{}:{}", template.image.repository, template.version);
+    template.image.digest.iter().fold(tagged, |tagged, digest| format!("{tagged}@{digest}"))
 }
 
 fn quantities(all: &std::collections::BTreeMap<String, QuantityText>) -> Value {
@@ -183,6 +198,9 @@ fn arguments(desired: &Desired, template: &Template) -> Vec<String> {
         format!("--max-txn-ops={}", template.limits.txn_ops_max),
         "--log-format=json".to_owned(),
     ];
+    if !template.pre_vote {
+        arguments.push("--pre-vote=false".to_owned());
+    }
     arguments.extend(tls_arguments(desired));
     arguments
 }

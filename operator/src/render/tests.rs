@@ -28,6 +28,31 @@ fn statefulset_without_tls_takes_a_token() {
 }
 
 #[test]
+fn statefulset_with_all_that_is_passed_on_to_pods() {
+    let mut desired = fixture::desired(1);
+    let term = json!({"matchExpressions": [{"key": "disk", "operator": "In", "values": ["fast"]}]});
+    let pods = json!({
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"},
+        ],
+        "metadata": {"labels": {"team": "a", "quorate.io/serving": "false"}, "annotations": {"note": "kept"}},
+        "priorityClassName": "high",
+        "runtimeClassName": "sandboxed",
+        "terminationGracePeriodSeconds": 30,
+    });
+    desired.template.pods = serde_json::from_value(pods).unwrap();
+    desired.template.image.digest = Some(format!("sha256:{}", "0a".repeat(32)));
+    desired.template.pre_vote = false;
+    let mut observed = fixture::running(&desired, 1);
+    observed.latch = LatchSeen::Absent;
+    insta::assert_snapshot!(yaml(&Child::StatefulSet, &desired, &observed));
+}
+
+#[test]
 fn template_at_rest_is_the_latched_one_whatever_the_spec_says() {
     let mut desired = fixture::desired(3);
     let observed = fixture::running(&desired, 3);

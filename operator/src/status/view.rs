@@ -62,6 +62,7 @@ pub fn view(view: &View<'_>) -> QuorateClusterStatus {
         observed_generation: Some(desired.generation),
         cluster_id: latch.map(|latch| latch.cluster_id.to_string()),
         version: leader.map(|leader| leader.version.clone()).or_else(|| view.previous?.version.clone()),
+        feature_level: leader.map(|leader| i64::from(leader.feature_level)).filter(|level| *level > 0),
         template_epoch: latch.map(|latch| i64::from(latch.template_epoch)),
         replicas: number(observed.pods.len()),
         ready_replicas: number(view.ready_pods() as usize),
@@ -78,6 +79,7 @@ pub fn view(view: &View<'_>) -> QuorateClusterStatus {
             profile: desired.profile.as_str().to_owned(),
             heartbeat_interval_milliseconds: signed(leader.timers.heartbeat_milliseconds),
             election_timeout_milliseconds: signed(leader.timers.election_milliseconds),
+            max_peer_rtt_milliseconds: round_trip(leader),
         }),
         operation: operation(view),
         members: members(view),
@@ -147,10 +149,22 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
             db_in_use_bytes: state.map(|state| coarse(state.db_in_use_bytes)).filter(|bytes| *bytes > 0),
             node: observed.pods.get(&ordinal).and_then(|pod| pod.node.clone()),
             pvc: observed.volumes.contains_key(&ordinal).then(|| desired.volume(ordinal)),
+            capacity: observed.volumes.get(&ordinal).and_then(|volume| volume.capacity.clone()),
+            revision_hash: observed
+                .pods
+                .get(&ordinal)
+                .map(|pod| pod.revision.clone())
+                .filter(|revision| !revision.is_empty()),
             message: (!is_healthy).then(|| view.trouble(ordinal)),
         }
     };
     ordinals.into_iter().map(member).collect()
+}
+
+/// In powers of two, lest every round be a write of status.
+fn round_trip(leader: &MemberState) -> Option<i64> {
+    let longest = leader.progress.iter().map(|progress| progress.round_trip_microseconds).max()?;
+    (longest > 0).then(|| signed(longest.div_ceil(1_000).next_power_of_two()))
 }
 
 /// Rounded down to a whole 16 MiB.

@@ -108,8 +108,12 @@ impl World {
             (waiting.phase, waiting.cluster_id) = (MemberPhase::AwaitingAdoption, cluster_id);
             return MemberState { member_id: Some(id), owner_uid: uid(owner), ..waiting };
         }
-        let progress =
-            |member: &ConfiguredMember| Progress { member_id: member.id, match_index: 100, recently_active: true };
+        let progress = |member: &ConfiguredMember| Progress {
+            member_id: member.id,
+            match_index: 100,
+            recently_active: true,
+            round_trip_microseconds: 0,
+        };
         MemberState {
             cluster_id,
             member_id: Some(id),
@@ -130,6 +134,7 @@ fn seen_volume(volume: &Volume) -> VolumeSeen {
         resource_version: volume.version.to_string(),
         deleting: volume.deleting,
         lost: false,
+        capacity: None,
         marked: volume.mark.as_ref().map(|(cluster_id, member_id, disk_id)| VolumeMark {
             cluster_id: *cluster_id,
             member_id: *member_id,
