@@ -8,11 +8,13 @@ mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashing;
+mod five;
 mod leaders;
 mod lease;
 mod load;
 mod mortal;
 mod nodes;
+mod pods;
 mod schema;
 mod serving;
 mod tuning;
@@ -80,6 +82,14 @@ async fn scenarios() -> ExitCode {
     runner.run("an_operator_that_dies_at_any_request_goes_on_where_it_was", dying_operator(&world).boxed_local()).await;
     runner.run("a_retained_disk_of_a_removed_member_is_set_aside", set_aside(&world).boxed_local()).await;
     runner.run("a_cluster_without_tls_needs_consent_and_then_serves", without_tls(&world).boxed_local()).await;
+    runner.run("what_is_said_of_pods_reaches_the_pods", pods::passed_on(&world).boxed_local()).await;
+    runner
+        .run(
+            "clients_without_certificates_are_served_where_none_are_asked_for",
+            pods::clients_without_certificates(&world).boxed_local(),
+        )
+        .await;
+    runner.run("five_members_serve_without_two", five::two_of_five(&world).boxed_local()).await;
     runner.run("retained_disks_wait_for_adoption", adoption(&world).boxed_local()).await;
     runner.run("deletion_leaves_nothing_when_that_is_asked_for", deletion(&world).boxed_local()).await;
     runner

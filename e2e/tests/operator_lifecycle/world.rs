@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -82,6 +82,12 @@ impl World {
     /// The same without a type, for objects that the API server shall refuse.
     pub fn dynamic(&self) -> Api<DynamicObject> {
         Api::default_namespaced_with(self.client.clone(), &ApiResource::erase::<QuorateCluster>(&()))
+    }
+
+    /// Names of all nodes.
+    pub async fn node_names(&self) -> Result<Vec<String>, Error> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        Ok(nodes.list(&ListParams::default()).await?.iter().map(ResourceExt::name_any).collect())
     }
 
     /// Name of the node that the operator runs on.
@@ -265,6 +271,21 @@ impl World {
     pub async fn session(&self, name: &str, ordinal: u32) -> Result<Session, Error> {
         let address = self.pod_address(&format!("{name}-{ordinal}")).await?;
         self.connect(name, address).await
+    }
+
+    /// Connects to a member over TLS without a certificate of its own.
+    pub async fn anonymous_session(&self, name: &str, ordinal: u32) -> Result<Session, Error> {
+        let address = self.pod_address(&format!("{name}-{ordinal}")).await?;
+        let relay = self.cluster.forward(SocketAddr::new(address, 2379), 0).await?;
+        let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
+        let data = secrets.get(&format!("{name}-client-tls")).await?.data.unwrap_or_default();
+        let authority = data.get("ca.crt").map(|bytes| bytes.0.clone()).unwrap_or_default();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(authority))
+            .domain_name(format!("{name}.default.svc"));
+        let endpoint = Endpoint::from_shared(format!("https://{}", relay.local()))?.tls_config(tls)?;
+        let channel = endpoint.timeout(REQUEST_LIMIT).connect().await?;
+        Ok(Session { channel, _relay: relay })
     }
 
     /// Connects to whatever member the client Service leads to.

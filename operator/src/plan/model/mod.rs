@@ -1,4 +1,4 @@
-//! Exhaustive exploration of the planner in a small world of up to three members: every order of the operator's acts,
+//! Exhaustive exploration of the planner in a small world, mostly of up to three members: every order of the operator's acts,
 //! Kubernetes' own steps, faults, changes of the spec, deletion and adoption, with a second operator that acts on what it
 //! saw earlier.
 //!
@@ -312,4 +312,23 @@ fn along(mut world: World) -> Vec<World> {
         }
     }
     disturbed
+}
+
+#[test]
+fn every_size_becomes_every_other() {
+    let sizes = [1, 3, 5, 7];
+    for (from, to) in sizes.into_iter().flat_map(|from| sizes.map(|to| (from, to))) {
+        let (end, step) = rest(whole(from).resized(to)).unwrap();
+        assert!(matches!(step, Step::Steady) && end.is_whole(), "{from} to {to}: {step:?}");
+    }
+}
+
+#[test]
+fn five_and_seven_survive_the_loss_of_a_disk_at_any_moment() {
+    for size in [5, 7] {
+        let Explored { states, violation } = explore(whole(size), Budget { disks: 1, ..NONE });
+        println!("{size} lose a disk: {states} states");
+        assert_eq!(violation, None, "{size}");
+        assert!(states < STATES_MAX && states > 20, "{size}: {states} states");
+    }
 }
