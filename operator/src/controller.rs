@@ -272,7 +272,7 @@ async fn perform(
             }
             Ok(None)
         }
-        Err(error) if error.is_stale() && !(error.is_refused() && matches!(action, Action::Apply(_))) => {
+        Err(error) if error.is_stale() && !(error.is_refused() && asks_for_the_spec(action)) => {
             tracing::info!(%cluster, action = name, %error, "the world moved on; planning afresh");
             shared.metrics.action(name, "stale");
             Ok(Some(Next::requeue(WAITING)))
@@ -282,6 +282,11 @@ async fn perform(
             Err(Error::Act { action: name, source })
         }
     }
+}
+
+/// Refused as it is, such an action is refused again until the spec is another one.
+fn asks_for_the_spec(action: &Action) -> bool {
+    matches!(action, Action::Apply(_) | Action::ResizeVolume { .. })
 }
 
 /// A stall is an event when its reason is new; the condition has the rest.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::{Limits, Timers};
+use crate::desired::{Limits, Timers, quantity_bytes};
 use crate::id::Id;
 use crate::latch::Latch;
 use crate::render::Drift;
@@ -56,6 +56,8 @@ pub struct StatefulSetSeen {
     pub uid: String,
     pub resource_version: String,
     pub replicas: u32,
+    /// Size in its template of claims, which cannot be changed.
+    pub claim_size: Option<String>,
     /// Whether its controller is this very `QuorateCluster`.
     pub ours: bool,
     pub deleting: bool,
@@ -97,10 +99,21 @@ pub struct VolumeSeen {
     pub deleting: bool,
     /// The volume behind the claim is gone.
     pub lost: bool,
+    /// The size that was asked for.
+    pub request: String,
     /// What the volume holds, as its provisioner says.
     pub capacity: Option<String>,
     /// What the annotations say that lives on it.
     pub marked: Option<VolumeMark>,
+}
+
+impl VolumeSeen {
+    /// Whether it does not yet have the size that it was asked for. What cannot be read is not waited for.
+    pub fn is_resizing(&self) -> bool {
+        let capacity = self.capacity.as_deref().and_then(|capacity| quantity_bytes(capacity).ok());
+        let request = quantity_bytes(&self.request).ok();
+        capacity.zip(request).is_some_and(|(capacity, request)| capacity < request)
+    }
 }
 
 /// The part of the latch that a volume claim carries.

@@ -59,7 +59,8 @@ fn updates_refuse_what_cannot_change_and_let_status_writes_through() {
     for case in table().update {
         let found = |object: &mut Value| {
             if case.founded {
-                object["status"] = json!({"clusterID": "8f3a91c0d2e4b617"});
+                let storage = json!({"minCapacity": "768Mi", "resizing": []});
+                object["status"] = json!({"clusterID": "8f3a91c0d2e4b617", "storage": storage});
             }
         };
         let new = object(|object| {

@@ -47,8 +47,10 @@ pub async fn refusals(world: &World) -> Outcome {
         paused["metadata"]["annotations"] = json!({"quorate.io/paused": "true"});
         api.create(&PostParams::default(), &serde_json::from_value(paused)?).await?;
         if founded {
-            let status =
-                Patch::Merge(json!({"status": {"clusterID": "8f3a91c0d2e4b617", "selector": "", "replicas": 0}}));
+            let status = Patch::Merge(json!({"status": {
+                "clusterID": "8f3a91c0d2e4b617", "selector": "", "replicas": 0,
+                "storage": {"minCapacity": "768Mi", "resizing": []},
+            }}));
             api.patch_status(name, &PatchParams::default(), &status).await?;
         }
     }

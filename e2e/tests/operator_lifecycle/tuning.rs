@@ -43,3 +43,19 @@ pub async fn limits(world: &World) -> Outcome {
     assert_eq!(world.all_restarts("main").await?, restarts, "without a restart");
     Ok(())
 }
+
+/// Claims are asked for more and their volumes have it, without a restart.
+pub async fn volumes(world: &World) -> Outcome {
+    let restarts = world.all_restarts("main").await?;
+    world.patch("main", json!({"spec": {"storage": {"size": "640Mi"}}})).await?;
+    world.await_ready("main", 3).await?;
+    let status = world.status("main").await?;
+    let storage = status.storage.ok_or("no sizes are shown")?;
+    assert_eq!((storage.min_capacity.as_str(), storage.resizing.len()), ("640Mi", 0));
+    let capacities: Vec<Option<String>> = status.members.into_iter().map(|member| member.capacity).collect();
+    assert_eq!(capacities, vec![Some("640Mi".to_owned()); 3]);
+    let error = world.patch("main", json!({"spec": {"storage": {"size": "512Mi"}}})).await.expect_err("it was given");
+    assert!(error.to_string().contains("cannot be made smaller than status.storage.minCapacity"), "{error}");
+    assert_eq!(world.all_restarts("main").await?, restarts);
+    Ok(())
+}

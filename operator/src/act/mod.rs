@@ -87,6 +87,9 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         Action::MarkVolume { ordinal, uid, resource_version, mark } => {
             volumes::mark(hands, *ordinal, uid, resource_version, mark).await
         }
+        Action::ResizeVolume { ordinal, uid, resource_version, size } => {
+            volumes::resize(hands, *ordinal, uid, resource_version, size).await
+        }
         Action::DeleteVolume { ordinal, uid, resource_version } => {
             volumes::delete(hands, *ordinal, uid, resource_version).await
         }

@@ -1,4 +1,4 @@
-//! Marks and deletes volume claims, always this very claim at the version that was read.
+//! Marks, resizes and deletes volume claims, always this very claim at the version that was read.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
@@ -28,6 +28,23 @@ pub async fn mark(
                 ANNOTATION_DISK_ID: mark.disk_id,
             },
         },
+    });
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api(hands).patch(&hands.desired.volume(ordinal), &parameters, &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+/// Asks for another size.
+pub async fn resize(
+    hands: &Hands<'_>,
+    ordinal: u32,
+    uid: &str,
+    resource_version: &str,
+    size: &str,
+) -> Result<(), Error> {
+    let patch = json!({
+        "metadata": {"uid": uid, "resourceVersion": resource_version},
+        "spec": {"resources": {"requests": {"storage": size}}},
     });
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api(hands).patch(&hands.desired.volume(ordinal), &parameters, &Patch::Merge(patch)).await?;

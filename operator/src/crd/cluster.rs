@@ -49,6 +49,8 @@ use super::tls::TlsSpec;
         .message("metadata.name must have at most 40 characters, so that pod names and their labels fit into 63"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must start with a letter and hold only lower-case letters, digits and '-', because Services are named after it"),
+    validation = Rule::new("self.spec.storage.size == oldSelf.spec.storage.size || !has(self.status) || !has(self.status.storage) || quantity(self.spec.storage.size).compareTo(quantity(self.status.storage.minCapacity)) >= 0")
+        .message("spec.storage.size cannot be made smaller than status.storage.minCapacity, which volumes were given: volumes do not shrink"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.clusterID) || self.spec.version == oldSelf.spec.version")
         .message("spec.version cannot be changed once the cluster is founded: this release of the operator does not roll members; keep the old version"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.clusterID) || self.spec.image == oldSelf.spec.image")

@@ -43,6 +43,9 @@ pub struct QuorateClusterStatus {
     /// Timers in effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raft: Option<RaftStatus>,
+    /// Sizes of the volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
     /// The one operation that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
@@ -78,6 +81,17 @@ pub struct RaftStatus {
     /// Longest round trip from the leader to another member, rounded up to a power of two; absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_peer_rtt_milliseconds: Option<i64>,
+}
+
+/// How small `spec.storage.size` may become, and which volumes are still growing.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageStatus {
+    /// The largest size that a volume was asked for and has, or `spec.storage.size` where that is smaller.
+    #[schemars(length(min = 1, max = 32))]
+    pub min_capacity: String,
+    /// Volume claims that do not yet have the size that they were asked for.
+    pub resizing: Vec<String>,
 }
 
 /// The operation in the latch.

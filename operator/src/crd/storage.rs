@@ -10,9 +10,10 @@ use super::schema::rules;
 #[schemars(extend("x-kubernetes-validations" = rules(&[("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storage.storageClassName cannot be changed or set later: create a new cluster with the other class")])))]
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
-    /// Size of each volume.
+    /// Size of each volume. It may grow at any time, where the storage class allows that, and shrink to status.storage.minCapacity: a
+    /// growth that failed can be taken back.
     #[schemars(length(min = 1, max = 32))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[("isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && quantity(self).isLessThan(quantity('8Ei'))", "storage.size must be a positive quantity below 8Ei, such as 10Gi"), ("self == oldSelf", "storage.size cannot be changed: this release of the operator does not resize volumes; keep the old size")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[("isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && quantity(self).isLessThan(quantity('8Ei'))", "storage.size must be a positive quantity below 8Ei, such as 10Gi")])))]
     pub size: String,
     /// Storage class; the cluster's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
@@ -51,6 +51,9 @@ pub fn statefulset(desired: &Desired, set: &StatefulSet) -> StatefulSetSeen {
         uid: set.uid().unwrap_or_default(),
         resource_version: set.resource_version().unwrap_or_default(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(0).unsigned_abs(),
+        claim_size: spec
+            .and_then(|spec| spec.volume_claim_templates.as_ref()?.first())
+            .and_then(|claim| request(claim.spec.as_ref())),
         ours: set.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == desired.uid),
         deleting: set.metadata.deletion_timestamp.is_some(),
         update_revision: set.status.as_ref().and_then(|status| status.update_revision.clone()).unwrap_or_default(),
@@ -128,6 +131,11 @@ pub fn volumes(desired: &Desired, claims: Vec<PersistentVolumeClaim>) -> BTreeMa
         .collect()
 }
 
+fn request(spec: Option<&PersistentVolumeClaimSpec>) -> Option<String> {
+    let requests = spec?.resources.as_ref()?.requests.as_ref()?;
+    requests.get("storage").map(|size| size.0.clone())
+}
+
 fn capacity(claim: &PersistentVolumeClaim) -> Option<String> {
     claim.status.as_ref()?.capacity.as_ref()?.get("storage").map(|capacity| capacity.0.clone())
 }
@@ -146,6 +154,7 @@ fn volume_seen(claim: &PersistentVolumeClaim) -> VolumeSeen {
         resource_version: claim.resource_version().unwrap_or_default(),
         deleting: claim.metadata.deletion_timestamp.is_some(),
         lost: claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost"),
+        request: request(claim.spec.as_ref()).unwrap_or_default(),
         capacity: capacity(claim),
         marked: mark(),
     }

@@ -134,6 +134,13 @@ pub enum Action {
         ordinal: u32,
         uid: String,
     },
+    /// Asks for another size of this very volume claim at the version that was observed.
+    ResizeVolume {
+        ordinal: u32,
+        uid: String,
+        resource_version: String,
+        size: String,
+    },
     /// Deletes this very volume claim at the version that was observed.
     DeleteVolume {
         ordinal: u32,
@@ -186,6 +193,7 @@ impl Action {
             Self::SetLimits { .. } => "SetLimits",
             Self::SetServing { .. } => "SetServing",
             Self::DeletePod { .. } => "DeletePod",
+            Self::ResizeVolume { .. } => "ResizeVolume",
             Self::DeleteVolume { .. } => "DeleteVolume",
             Self::DeleteStatefulSet { .. } => "DeleteStatefulSet",
             Self::DeleteLatch { .. } => "DeleteLatch",

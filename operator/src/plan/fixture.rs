@@ -66,6 +66,7 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
             uid: "set".to_owned(),
             resource_version: "1".to_owned(),
             replicas: count,
+            claim_size: Some("1Gi".to_owned()),
             ours: true,
             deleting: false,
             update_revision: "r1".to_owned(),
@@ -107,6 +108,7 @@ pub fn volume(ordinal: u32) -> VolumeSeen {
         resource_version: "1".to_owned(),
         deleting: false,
         lost: false,
+        request: "1Gi".to_owned(),
         capacity: Some("1Gi".to_owned()),
         marked: Some(VolumeMark { cluster_id: CLUSTER, member_id: disk.member_id, disk_id: disk.disk_id }),
     }

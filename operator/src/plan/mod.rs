@@ -14,6 +14,7 @@ mod join;
 mod record;
 mod remove;
 mod replace;
+mod resize;
 mod scale;
 mod serving;
 mod size;
@@ -58,7 +59,7 @@ fn next(context: Context<'_>) -> Step {
     if !observed.finalizer {
         return Step::act(Action::AddFinalizer, "the finalizer is missing");
     }
-    let concerns: [fn(Context<'_>) -> Option<Step>; 10] = [
+    let concerns: [fn(Context<'_>) -> Option<Step>; 11] = [
         serving::next,
         identity::next,
         children,
@@ -69,6 +70,7 @@ fn next(context: Context<'_>) -> Step {
         replace::next,
         scale::next,
         tune::next,
+        resize::next,
     ];
     concerns.iter().find_map(|concern| concern(context)).unwrap_or(Step::Steady)
 }

@@ -296,15 +296,15 @@ fn clients_go_before_their_member_does_and_are_waited_for_a_while() {
 fn leader_hands_over_before_it_is_removed() {
     let desired = desired(1);
     let mut observed = running(&desired, 2);
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::ScaleIn, .. }));
+    with_operation(&mut observed, operation);
     for ordinal in 0..2 {
         let mut state = fixture::state(&desired, ordinal, 2);
         (state.leader_id, state.draining) = (Some(fixture::member(1)), ordinal == 1);
         observed.members.insert(ordinal, answered(state));
     }
     observed.pods.get_mut(&1).unwrap().serving = false;
-    let operation = written_operation(&desired, &observed).unwrap();
-    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::ScaleIn, .. }));
-    with_operation(&mut observed, operation);
     assert_eq!(action(&desired, &observed), Action::HandOver { to: fixture::member(0) });
 }
 
@@ -352,6 +352,28 @@ fn raised_election_timeout_reaches_all_before_heartbeats_change() {
         pushed,
         [(5, 100, 5_000), (5, 100, 5_000), (5, 100, 5_000), (6, 500, 5_000), (6, 500, 5_000), (6, 500, 5_000)]
     );
+}
+
+#[test]
+fn volumes_grow_one_after_the_other_and_a_growth_that_was_not_given_is_taken_back() {
+    let mut desired = desired(3);
+    let mut observed = running(&desired, 3);
+    desired.storage.size = "2Gi".to_owned();
+    for ordinal in 0..3 {
+        let Action::ResizeVolume { ordinal: grown, size, .. } = action(&desired, &observed) else { panic!("it grows") };
+        assert_eq!((grown, size.as_str()), (ordinal, "2Gi"));
+        let volume = observed.volumes.get_mut(&ordinal).unwrap();
+        volume.request = "2Gi".to_owned();
+        assert!(matches!(step(&desired, &observed), Step::Wait { step: "AwaitResize", .. }));
+        observed.volumes.get_mut(&ordinal).unwrap().capacity = Some("2Gi".to_owned());
+    }
+    assert!(matches!(step(&desired, &observed), Step::Steady));
+    observed.volumes.get_mut(&1).unwrap().request = "8Gi".to_owned();
+    let Action::ResizeVolume { ordinal: 1, size, .. } = action(&desired, &observed) else { panic!("taken back") };
+    assert_eq!(size, "2Gi");
+    // What was given stays.
+    observed.volumes.get_mut(&1).unwrap().capacity = Some("8Gi".to_owned());
+    assert!(matches!(step(&desired, &observed), Step::Steady));
 }
 
 #[test]

@@ -74,7 +74,9 @@ impl Child {
             Self::Budget => plan::budget(desired, observed).map(|available| budget::budget(desired, available)),
             Self::StatefulSet => {
                 let template = observed.latch.latch().map_or(&desired.template, |latch| &latch.template);
-                Some(statefulset::statefulset(desired, template, plan::statefulset_replicas(desired, observed)))
+                let live_size = observed.statefulset.as_ref().and_then(|set| set.claim_size.as_deref());
+                let size = live_size.unwrap_or(&desired.storage.size);
+                Some(statefulset::statefulset(desired, template, plan::statefulset_replicas(desired, observed), size))
             }
         }
     }

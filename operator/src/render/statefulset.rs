@@ -24,8 +24,8 @@ const STARTUP_PERIOD_SECONDS: i64 = 2;
 /// leave the Service, because they still serve serializable reads and tell clients what is wrong.
 const READY_PATH: &str = "/readyz?exclude=linearizable_read";
 
-/// Renders it for a proven template and a number of pods.
-pub fn statefulset(desired: &Desired, template: &Template, replicas: u32) -> Value {
+/// Renders it for a proven template, a number of pods, and the size of claims it was made with.
+pub fn statefulset(desired: &Desired, template: &Template, replicas: u32, claim_size: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -38,15 +38,15 @@ pub fn statefulset(desired: &Desired, template: &Template, replicas: u32) -> Val
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
             "selector": {"matchLabels": {LABEL_CLUSTER: desired.name}},
             "template": pod(desired, template),
-            "volumeClaimTemplates": [claim(desired)],
+            "volumeClaimTemplates": [claim(desired, claim_size)],
         },
     })
 }
 
-fn claim(desired: &Desired) -> Value {
+fn claim(desired: &Desired, size: &str) -> Value {
     let mut spec = json!({
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": desired.storage.size}},
+        "resources": {"requests": {"storage": size}},
     });
     if let Some(class) = &desired.storage.class {
         spec["storageClassName"] = json!(class);

@@ -62,6 +62,15 @@ fn template_at_rest_is_the_latched_one_whatever_the_spec_says() {
 }
 
 #[test]
+fn template_of_claims_keeps_the_size_that_it_was_made_with() {
+    let mut desired = fixture::desired(3);
+    let observed = fixture::running(&desired, 3);
+    let before = yaml(&Child::StatefulSet, &desired, &observed);
+    desired.storage.size = "2Gi".to_owned();
+    assert_eq!(yaml(&Child::StatefulSet, &desired, &observed), before);
+}
+
+#[test]
 fn child_of_another_owner_is_a_conflict_and_never_forced() {
     let desired = fixture::desired(1);
     let mut observed = fixture::running(&desired, 1);

@@ -84,6 +84,14 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
         Action::DeletePod { ordinal, .. } => {
             told("PodDeleted", pod(ordinal), format!("{} was deleted: {why}", pod(ordinal)))
         }
+        Action::ResizeVolume { ordinal, size, .. } => {
+            let volume = desired.volume(*ordinal);
+            told(
+                "VolumeResized",
+                format!("{volume}:{size}"),
+                format!("volume claim {volume} was asked for {size}: {why}"),
+            )
+        }
         Action::DeleteVolume { ordinal, .. } => {
             let volume = desired.volume(*ordinal);
             let note = format!("volume claim {volume} was deleted: {why}");

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftStatus};
+use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftStatus, StorageStatus};
 use crate::crd::{LABEL_CLUSTER, MemberStatus, QuorateClusterStatus};
-use crate::desired::Desired;
-use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed, Role};
+use crate::desired::{Desired, quantity_bytes};
+use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed, Role, VolumeSeen};
 use crate::plan::{Facts, Step};
 
 use super::conditions;
@@ -81,6 +81,7 @@ pub fn view(view: &View<'_>) -> QuorateClusterStatus {
             election_timeout_milliseconds: signed(leader.timers.election_milliseconds),
             max_peer_rtt_milliseconds: round_trip(leader),
         }),
+        storage: storage(view),
         operation: operation(view),
         members: members(view),
         certificates: view.certificates.clone(),
@@ -161,6 +162,26 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
     ordinals.into_iter().map(member).collect()
 }
 
+/// Sizes of the recorded members' volumes. What the provisioner gives beyond what was asked for counts for nothing.
+fn storage(view: &View<'_>) -> Option<StorageStatus> {
+    let View { desired, observed, .. } = view;
+    let members = observed.latch.latch()?.members.iter().map(|member| member.ordinal);
+    let volumes: Vec<(u32, &VolumeSeen)> =
+        members.filter_map(|ordinal| Some((ordinal, observed.volumes.get(&ordinal)?))).collect();
+    let granted = volumes.iter().filter(|(_, volume)| volume.capacity.is_some() && !volume.is_resizing());
+    let sizes = granted.map(|(_, volume)| volume.request.as_str());
+    let largest = sizes.max_by_key(|size| quantity_bytes(size).unwrap_or(0))?;
+    let is_smaller = quantity_bytes(largest).ok()? < quantity_bytes(&desired.storage.size).ok()?;
+    Some(StorageStatus {
+        min_capacity: if is_smaller { largest.to_owned() } else { desired.storage.size.clone() },
+        resizing: volumes
+            .iter()
+            .filter(|(_, volume)| volume.is_resizing())
+            .map(|(ordinal, _)| desired.volume(*ordinal))
+            .collect(),
+    })
+}
+
 /// In powers of two, lest every round be a write of status.
 fn round_trip(leader: &MemberState) -> Option<i64> {
     let longest = leader.progress.iter().map(|progress| progress.round_trip_microseconds).max()?;
@@ -222,6 +243,18 @@ mod tests {
         let crowded = reduced(&observed);
         assert_eq!((crowded.status.as_str(), crowded.reason.as_str()), ("True", "NodeHoldsQuorum"));
         assert!(crowded.message.starts_with("node1 runs 2 of 3 voters"), "{}", crowded.message);
+    }
+
+    #[test]
+    fn smallest_size_is_what_was_given_and_never_more_than_what_is_asked_for() {
+        let desired = fixture::desired(3);
+        let mut observed = fixture::running(&desired, 3);
+        let storage = |observed: &Observed| status(observed, 3).storage.unwrap();
+        observed.volumes.get_mut(&0).unwrap().capacity = Some("4Gi".to_owned());
+        assert_eq!(storage(&observed).min_capacity, "1Gi", "a provisioner may give more");
+        observed.volumes.get_mut(&1).unwrap().request = "2Gi".to_owned();
+        let growing = storage(&observed);
+        assert_eq!((growing.min_capacity.as_str(), growing.resizing), ("1Gi", vec!["data-main-1".to_owned()]));
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl World {
             uid: format!("set-{}", set.owner),
             resource_version: set.version.to_string(),
             replicas: set.replicas,
+            claim_size: None,
             ours: set.owner == self.owner,
             deleting: false,
             update_revision: "r1".to_owned(),
@@ -134,6 +135,7 @@ fn seen_volume(volume: &Volume) -> VolumeSeen {
         resource_version: volume.version.to_string(),
         deleting: volume.deleting,
         lost: false,
+        request: "1Gi".to_owned(),
         capacity: None,
         marked: volume.mark.as_ref().map(|(cluster_id, member_id, disk_id)| VolumeMark {
             cluster_id: *cluster_id,
