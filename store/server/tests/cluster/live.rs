@@ -171,6 +171,28 @@ async fn page(member: &Member, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn a_member_that_asks_its_clients_to_go_fails_none_of_their_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = Member::static_cluster(folder.path(), 1);
+    members.iter_mut().for_each(Member::start);
+    let member = &members[0];
+    member.put("k", "v").await;
+    let drain = async |draining| member.admin().drain(authorized(admin::DrainRequest { draining })).await.unwrap();
+    let mut idle = member.kv();
+    put_once(idle.clone(), "idle").await.unwrap();
+    assert!(member.until(|_| true).await.client_connections > 0);
+
+    drain(true).await;
+    let state = member.until(|state| state.client_connections == 0).await;
+    assert!(state.draining);
+    // Whoever knows no other member is served over one connection after the other.
+    idle.range(pb::RangeRequest { key: "idle".into(), ..Default::default() }).await.unwrap();
+    drain(false).await;
+    assert!(!member.until(|_| true).await.draining);
+    put_once(idle, "stays").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_fenced_leader_hands_over_serves_nobody_and_comes_back_when_the_fence_is_lifted() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = Member::static_cluster(folder.path(), 3);
