@@ -66,7 +66,7 @@ async fn scenarios() -> ExitCode {
     runner.run("leaves_near_their_end_are_renewed", certificates::renewed(&world, &mut ends).boxed_local()).await;
     runner.run("timers_change_while_members_run", tuning::timers(&world).boxed_local()).await;
     runner.run("limits_change_while_members_run", tuning::limits(&world).boxed_local()).await;
-    runner.run("volumes_grow_while_members_run", tuning::volumes(&world).boxed_local()).await;
+    runner.run("a_volume_grows_with_the_spec_and_never_shrinks", tuning::volumes(&world).boxed_local()).await;
     runner.run("a_deleted_leader_comes_back_on_its_disk", deleted_pod(&world).boxed_local()).await;
     runner.run("a_killed_process_is_restarted_by_the_kubelet", killed_process(&world).boxed_local()).await;
     runner.run("a_node_without_power_is_waited_for", nodes::killed_node(&world).boxed_local()).await;

@@ -32,7 +32,11 @@ impl World {
             }
             Action::Apply(child) => world.apply_child(child, planned.owner),
             Action::CreateLatch(latch) => {
-                world.latch.get_or_insert_with(|| ((**latch).clone(), 1));
+                if self.latch.is_none() {
+                    // The API server never gives a version twice.
+                    let version = world.uid();
+                    world.latch = Some(((**latch).clone(), version));
+                }
             }
             Action::WriteLatch { latch, resource_version, .. } => {
                 if let Some(version) = self.latch_version(resource_version) {
