@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -30,6 +31,8 @@ const ANSWERED: &str = "QUORATE_E2E_OPERATOR_ANSWERED";
 const REQUESTS: RangeInclusive<u64> = 8..=60;
 /// For operations of few rounds, so that more than one operator dies in them.
 pub const FEW_REQUESTS: RangeInclusive<u64> = 7..=32;
+/// Between two looks at whether an operator that lives has nothing left to do.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// With at least one act in most lives, far more than any operation needs.
 const DEATHS_MAX: u32 = 400;
 
@@ -125,26 +128,54 @@ pub async fn until(
         if holds().await? {
             return Ok(deaths);
         }
-        live_and_die(world, rng.random_range(requests.clone()), rng.random()).await?;
+        let mut operator = Operator::start(world, rng.random_range(requests.clone()), rng.random())?;
+        if !operator.dies_before(&mut holds).await? {
+            return Ok(deaths);
+        }
     }
     Err(format!("not so after {DEATHS_MAX} operators").into())
 }
 
-async fn live_and_die(world: &World, requests: u64, answered: bool) -> Result<(), Error> {
-    let program = std::env::current_exe()?;
-    let kubeconfig = world.cluster.layout().pki("admin.kubeconfig");
-    let start = || {
-        let mut command = Command::new(&program);
-        command.env(BUDGET, requests.to_string()).env("KUBECONFIG", &kubeconfig);
-        if answered {
-            command.env(ANSWERED, "");
+/// A process that is an operator; killed when it is dropped.
+struct Operator(tokio::process::Child);
+
+impl Operator {
+    fn start(world: &World, requests: u64, answered: bool) -> Result<Self, Error> {
+        let program = std::env::current_exe()?;
+        let kubeconfig = world.cluster.layout().pki("admin.kubeconfig");
+        let runtime = tokio::runtime::Handle::current();
+        let start = || {
+            // The network's thread is none of the runtime's.
+            let _entered = runtime.enter();
+            let mut command = Command::new(&program);
+            command.env(BUDGET, requests.to_string()).env("KUBECONFIG", &kubeconfig);
+            if answered {
+                command.env(ANSWERED, "");
+            }
+            command.stdin(Stdio::null());
+            Ok(tokio::process::Command::from(command).kill_on_drop(true).spawn())
+        };
+        Ok(Self(world.cluster.in_lan(start)??))
+    }
+
+    /// Waits until it has died, or until it is so: then there may be nothing left that it would ask for.
+    async fn dies_before(&mut self, holds: &mut impl AsyncFnMut() -> Result<bool, Error>) -> Result<bool, Error> {
+        loop {
+            match tokio::time::timeout(LOOK_AGAIN, self.0.wait()).await {
+                Ok(status) => {
+                    let status = status?;
+                    return match status.signal() {
+                        Some(9) => Ok(true),
+                        _ => Err(format!("the operator ended by itself: {status}").into()),
+                    };
+                }
+                Err(_) => {
+                    if holds().await? {
+                        self.0.kill().await?;
+                        return Ok(false);
+                    }
+                }
+            }
         }
-        Ok(command.stdin(Stdio::null()).spawn())
-    };
-    let mut child = world.cluster.in_lan(start)??;
-    let status = tokio::task::spawn_blocking(move || child.wait()).await??;
-    match status.signal() {
-        Some(9) => Ok(()),
-        _ => Err(format!("the operator ended by itself: {status}").into()),
     }
 }
