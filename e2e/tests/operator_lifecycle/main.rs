@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 async fn scenarios() -> ExitCode {
     let mut runner = Runner::from_arguments();
     let mut slot = None;
-    runner.run("the_operator_starts_with_its_own_rights", start(&mut slot).boxed_local()).await;
+    runner.always("the_operator_starts_with_its_own_rights", start(&mut slot).boxed_local()).await;
     let Some(world) = slot else { return runner.finish() };
     runner
         .run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", schema::refusals(&world).boxed_local())
@@ -99,7 +99,7 @@ async fn scenarios() -> ExitCode {
             mortal::whole_life(&world).boxed_local(),
         )
         .await;
-    runner.run("the_cluster_stops", async move { Ok(world.cluster.stop().await?) }.boxed_local()).await;
+    runner.always("the_cluster_stops", async move { Ok(world.cluster.stop().await?) }.boxed_local()).await;
     runner.finish()
 }
 

@@ -7,6 +7,9 @@ use crate::render::Child;
 use super::environment::uid;
 use super::{Owner, Planned, Set, Violation, Volume, World, violation};
 
+/// Far more than an exploration writes of one latch.
+const VERSIONS_MAX: u32 = 1_000;
+
 impl World {
     /// Every round writes the status before it acts.
     pub fn with_status(&self) -> World {
@@ -32,11 +35,9 @@ impl World {
             }
             Action::Apply(child) => world.apply_child(child, planned.owner),
             Action::CreateLatch(latch) => {
-                if self.latch.is_none() {
-                    // The API server never gives a version twice.
-                    let version = world.uid();
-                    world.latch = Some(((**latch).clone(), version));
-                }
+                // The API server never gives a version twice, and no object creates its latch twice.
+                let version = planned.owner * VERSIONS_MAX;
+                world.latch.get_or_insert_with(|| ((**latch).clone(), version));
             }
             Action::WriteLatch { latch, resource_version, .. } => {
                 if let Some(version) = self.latch_version(resource_version) {
