@@ -226,9 +226,10 @@ fn learner_has_the_voters_timers_before_it_votes() {
     observed.configuration.as_mut().unwrap().members[2].learner = true;
     let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
     latch.members[2].voter = false;
+    latch.tuning.timers = slow;
     let joined = Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: Some(fixture::disk(2)) };
     with_operation(&mut observed, joined);
-    assert_eq!(action(&desired, &observed), Action::SetTimers { ordinal: 2, generation: 0, timers: slow });
+    assert_eq!(action(&desired, &observed), Action::SetTimers { ordinal: 2, generation: 3, timers: slow });
     let state = fixture::state(&desired, 2, 3);
     observed.members.insert(2, answered(MemberState { timers: slow, ..state }));
     assert!(matches!(

@@ -8,7 +8,7 @@ use crate::observed::{LatchSeen, MemberPhase, MemberState};
 use super::facts::answered;
 use super::{Action, Context, Step};
 
-/// Pushes of one generation of the latch: one number for each phase, and the first for a learner's timers and the limits.
+/// Pushes of one generation of the latch: one number for each phase and one for the limits.
 const PUSHES_PER_GENERATION: u64 = 4;
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -32,14 +32,15 @@ fn decide(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option
     Some(Step::act(action, what))
 }
 
-/// A learner takes the voters' timers before it votes, else it would call elections against a leader that lives. While the
-/// voters' own are being changed it takes the slower election timeout and the quicker heartbeat, which fit all of them.
+/// A learner has the voters' timers before it votes, else it would call elections against a leader that lives. A change that is under
+/// way ends before: a voter that is silent meanwhile may have any of the values in between. The learner itself takes them at once.
 pub(super) fn before_vote(context: Context<'_>, latch: &Latch, ordinal: u32, learner: &MemberState) -> Option<Step> {
-    let voters = || running(context).filter(|(voter, _)| context.facts.voters.contains_key(voter));
-    let heartbeat = voters().map(|(_, state)| state.timers.heartbeat_milliseconds).min()?;
-    let election = voters().map(|(_, state)| election(state)).max()?;
-    let timers = Timers { heartbeat_milliseconds: heartbeat, election_milliseconds: election };
-    let generation = latch.tuning.generation * PUSHES_PER_GENERATION;
+    let timers = latch.tuning.timers;
+    let mut voters = running(context).filter(|(voter, _)| context.facts.voters.contains_key(voter));
+    if !voters.all(|(_, state)| state.timers == timers) {
+        return push_timers(context, latch);
+    }
+    let generation = latch.tuning.generation * PUSHES_PER_GENERATION + 3;
     (learner.timers != timers)
         .then(|| Step::act(Action::SetTimers { ordinal, generation, timers }, "the voters have other timers"))
 }

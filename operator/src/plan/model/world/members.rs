@@ -76,7 +76,8 @@ impl World {
         let heartbeat = timers().map(|timers| timers.heartbeat_milliseconds).max();
         match (election, heartbeat) {
             (Some(election), Some(heartbeat)) if election < HEARTBEATS_MIN * heartbeat => {
-                violation(format!("a voter waits {election} ms while another may send each {heartbeat} ms"))
+                let all: Vec<_> = timers().collect();
+                violation(format!("a voter waits {election} ms while another may send each {heartbeat} ms: {all:?}"))
             }
             _ => Ok(()),
         }
