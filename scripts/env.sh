@@ -11,6 +11,10 @@ export ROCKSDB_STATIC=1
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$QUORATE_CACHE/target}"
 export QUORATE_SRC="$QUORATE_CACHE/src"
 
+# A test hears of its package in these. A cargo that it starts must not: ring's build script watches them, and would be run anew,
+# with all that stands on it built anew, in that cargo and in the next one outside.
+unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}" "${!CARGO_BIN_@}" CARGO_CRATE_NAME CARGO_PRIMARY_PACKAGE
+
 # C and C++ below the crates are compiled with gcc, so that a machine with another `cc` builds the same.
 export CC="${CC:-gcc}" CXX="${CXX:-g++}"
 
