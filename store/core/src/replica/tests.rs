@@ -368,7 +368,7 @@ fn a_leader_sends_entries_again_when_what_a_snapshot_was_asked_for_is_not_commit
     step(&mut replica, request);
     let mut sent = Vec::new();
     for _ in 0..10 {
-        assert_eq!(sent, []);
+        assert!(sent.is_empty(), "{sent:?}");
         replica.tick();
         step(&mut replica, message(MessageType::MsgHeartbeatResponse, 2, 2));
         while replica.has_output() {
