@@ -123,6 +123,9 @@ pub enum RemovalReason {
 #[serde(rename_all = "camelCase")]
 pub struct Tuning {
     pub generation: u64,
+    /// The generation that changed the timers last; 0: they are those of the founding, which nobody pushed.
+    #[serde(default)]
+    pub timers_generation: u64,
     pub timers: Timers,
     pub limits: Limits,
 }

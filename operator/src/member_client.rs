@@ -260,6 +260,7 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
             heartbeat_milliseconds: timers.heartbeat_milliseconds,
             election_milliseconds: timers.election_milliseconds,
         },
+        timers_generation: state.timers_generation,
         limits: Limits {
             quota_bytes: limits.quota_bytes,
             request_bytes_max: limits.request_bytes_max,

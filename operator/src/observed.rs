@@ -167,6 +167,8 @@ pub struct MemberState {
     pub draining: bool,
     pub client_connections: u64,
     pub timers: Timers,
+    /// Generation of the timers that were pushed last; 0 when none were.
+    pub timers_generation: u64,
     pub limits: Limits,
     /// Members with the alarm CORRUPT, as this member knows them.
     pub corrupt: Vec<Id>,

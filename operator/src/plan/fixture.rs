@@ -48,7 +48,7 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
         template_epoch: 1,
         template: desired.template.clone(),
         operation: None,
-        tuning: Tuning { generation: 0, timers: desired.timers, limits: desired.limits },
+        tuning: Tuning { generation: 0, timers_generation: 0, timers: desired.timers, limits: desired.limits },
     };
     let configured = |ordinal| ConfiguredMember {
         id: member(ordinal),
@@ -141,6 +141,7 @@ pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
         draining: false,
         client_connections: 0,
         timers: desired.timers,
+        timers_generation: 0,
         limits: desired.limits,
         corrupt: Vec::new(),
         no_space: Vec::new(),

@@ -11,6 +11,44 @@ use super::{Action, Context, Step};
 /// Pushes of one generation of the latch: one number for each phase and one for the limits.
 const PUSHES_PER_GENERATION: u64 = 4;
 
+/// The phases of a change of timers. Every member takes part in each, also where that changes nothing for it: from then on it refuses
+/// what was meant for an earlier phase or change and comes late, from an operator that does not lead any more.
+///
+/// Invariant: a phase begins when every voter has been through the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    RaiseElection = 1,
+    Heartbeat = 2,
+    LowerElection = 3,
+}
+
+impl Phase {
+    const ALL: [Phase; 3] = [Phase::RaiseElection, Phase::Heartbeat, Phase::LowerElection];
+
+    /// What a member has after this phase.
+    fn timers(self, now: Timers, wanted: Timers) -> Timers {
+        match self {
+            Phase::RaiseElection => {
+                let election_milliseconds = now.election_milliseconds.max(wanted.election_milliseconds);
+                Timers { election_milliseconds, ..now }
+            }
+            Phase::Heartbeat => Timers { heartbeat_milliseconds: wanted.heartbeat_milliseconds, ..now },
+            Phase::LowerElection => wanted,
+        }
+    }
+
+    fn push(self, tuning: &Tuning) -> u64 {
+        tuning.timers_generation * PUSHES_PER_GENERATION + self as u64
+    }
+
+    /// Whether the member has been through it. The timers of the founding come by flags; only who was started with others needs a push.
+    fn is_done(self, tuning: &Tuning, state: &MemberState) -> bool {
+        let is_founding = tuning.timers_generation == 0;
+        state.timers_generation >= self.push(tuning)
+            || (is_founding && self.timers(state.timers, tuning.timers) == state.timers)
+    }
+}
+
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
     decide(context, latch, resource_version)
@@ -26,7 +64,9 @@ fn decide(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option
     }
     let mut latch = latch.clone();
     let generation = latch.tuning.generation + 1;
-    latch.tuning = Tuning { generation, timers: desired.timers, limits: desired.limits };
+    let changes_timers = latch.tuning.timers != desired.timers;
+    let timers_generation = if changes_timers { generation } else { latch.tuning.timers_generation };
+    latch.tuning = Tuning { generation, timers_generation, timers: desired.timers, limits: desired.limits };
     let what = "other timers or limits are wanted";
     let action = Action::WriteLatch { latch: Box::new(latch), resource_version: resource_version.to_owned(), what };
     Some(Step::act(action, what))
@@ -35,13 +75,13 @@ fn decide(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option
 /// A learner has the voters' timers before it votes, else it would call elections against a leader that lives. A change that is under
 /// way ends before: a voter that is silent meanwhile may have any of the values in between. The learner itself takes them at once.
 pub(super) fn before_vote(context: Context<'_>, latch: &Latch, ordinal: u32, learner: &MemberState) -> Option<Step> {
-    let timers = latch.tuning.timers;
+    let (tuning, last) = (&latch.tuning, Phase::LowerElection);
     let mut voters = running(context).filter(|(voter, _)| context.facts.voters.contains_key(voter));
-    if !voters.all(|(_, state)| state.timers == timers) {
+    if !voters.all(|(_, state)| last.is_done(tuning, state)) {
         return push_timers(context, latch);
     }
-    let generation = latch.tuning.generation * PUSHES_PER_GENERATION + 3;
-    (learner.timers != timers)
+    let (generation, timers) = (last.push(tuning), tuning.timers);
+    (!last.is_done(tuning, learner))
         .then(|| Step::act(Action::SetTimers { ordinal, generation, timers }, "the voters have other timers"))
 }
 
@@ -57,29 +97,17 @@ fn push_limits(context: Context<'_>, latch: &Latch) -> Option<Step> {
 }
 
 fn push_timers(context: Context<'_>, latch: &Latch) -> Option<Step> {
-    let wanted = latch.tuning.timers;
+    let tuning = &latch.tuning;
     let all_present = context.facts.healthy.len() == context.facts.voters.len();
-    if running(context).all(|(_, state)| state.timers == wanted) {
-        return None;
+    for phase in Phase::ALL {
+        let Some((ordinal, state)) = running(context).find(|(_, state)| !phase.is_done(tuning, state)) else {
+            continue;
+        };
+        if !all_present {
+            return Some(Step::wait("AwaitMembers", "timers are changed only while every member is there"));
+        }
+        let (generation, timers) = (phase.push(tuning), phase.timers(state.timers, tuning.timers));
+        return Some(Step::act(Action::SetTimers { ordinal, generation, timers }, "the timers of all members change"));
     }
-    if !all_present {
-        return Some(Step::wait("AwaitMembers", "timers are changed only while every member is there"));
-    }
-    let push = |phase: u64, ordinal: u32, timers: Timers| {
-        let generation = latch.tuning.generation * PUSHES_PER_GENERATION + phase;
-        Some(Step::act(Action::SetTimers { ordinal, generation, timers }, "the member has other timers"))
-    };
-    if let Some((ordinal, state)) = running(context).find(|(_, state)| election(state) < wanted.election_milliseconds) {
-        return push(1, ordinal, Timers { election_milliseconds: wanted.election_milliseconds, ..state.timers });
-    }
-    let other_heartbeat = |state: &MemberState| state.timers.heartbeat_milliseconds != wanted.heartbeat_milliseconds;
-    if let Some((ordinal, state)) = running(context).find(|(_, state)| other_heartbeat(state)) {
-        return push(2, ordinal, Timers { heartbeat_milliseconds: wanted.heartbeat_milliseconds, ..state.timers });
-    }
-    let (ordinal, _) = running(context).find(|(_, state)| election(state) > wanted.election_milliseconds)?;
-    push(3, ordinal, wanted)
-}
-
-fn election(state: &MemberState) -> u64 {
-    state.timers.election_milliseconds
+    None
 }

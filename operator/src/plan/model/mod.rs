@@ -220,7 +220,10 @@ fn scenarios() -> Vec<(&'static str, World, Budget)> {
             without_retention(whole(3)),
             Budget { deletions: 1, creations: 1, stale: 1, ..NONE },
         ),
-        ("three change their timers", whole(3), Budget { tunings: 2, pods: 1, stale: 1, ..NONE }),
+        ("three change their timers", whole(3), Budget { tunings: 2, pods: 1, ..NONE }),
+        ("three change their timers, two operators", whole(3), Budget { tunings: 2, stale: 1, ..NONE }),
+        ("three change their timers and lose a disk", whole(3), Budget { tunings: 1, disks: 1, ..NONE }),
+        ("one changes its timers and grows", whole(1), Budget { tunings: 1, resizes: 1, ..NONE }),
     ]
 }
 

@@ -160,10 +160,16 @@ impl Admin for AdminService {
             owner_uid: owner.uid,
             owner_name: owner.name,
             version: version::QUORATE.to_owned(),
-            disk_age_seconds: member.map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
+            disk_age_seconds: member
+                .as_ref()
+                .map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
             refusal: self.admission.refusal().unwrap_or_default().to_owned(),
             draining: self.admission.drain().is_on(),
             client_connections: self.admission.drain().connections(),
+            timers_generation: member
+                .as_ref()
+                .and_then(|member| member.timers.as_ref())
+                .map_or(0, |pushed| pushed.generation),
             ..Default::default()
         };
         if let Some(store) = self.admission.store() {

@@ -151,6 +151,7 @@ async fn timers_that_were_pushed_outlive_a_restart_and_flags() {
     member.start();
     member.put("k", "w").await;
     assert_eq!(timers(&member).await, (30, 300));
+    assert_eq!(member.until(|_| true).await.timers_generation, 4);
 
     let mut empty = Member::awaiting(folder.path(), "empty");
     empty.start();

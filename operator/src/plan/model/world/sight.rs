@@ -123,6 +123,7 @@ impl World {
             configuration: self.raft.clone(),
             progress: raft.iter().flat_map(|raft| raft.members.iter().map(progress)).collect(),
             timers: volume.timers.1,
+            timers_generation: volume.timers.0.unwrap_or(0),
             limits: volume.limits.1,
             ..fixture::state(&self.desired, ordinal, 1)
         }
