@@ -57,13 +57,17 @@ impl Process {
         self.end();
     }
 
-    /// Asks the process to end by SIGTERM and waits for it; `None` if it was still there after `within`.
+    /// Asks the process to end by SIGTERM and waits for it; `None` if it was still there after `within`. One that was started a moment
+    /// ago gets the signal when it handles it: before, the kernel would end it.
     pub async fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
-        let _ = kill(self.pid(), Signal::SIGTERM);
         let started = Instant::now();
+        let mut asked = false;
         while started.elapsed() < within {
             if let Some(status) = self.ended() {
                 return Some(status);
+            }
+            if !asked && handles_sigterm(self.pid()) {
+                asked = kill(self.pid(), Signal::SIGTERM).is_ok();
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -108,6 +112,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether the process has a handler for SIGTERM (the mask SigCgt of proc(5)).
+fn handles_sigterm(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (Signal::SIGTERM as u64 - 1)) != 0
 }
 
 /// Whether every thread of a process is stopped, dead or inside an uninterruptible system call (states T, Z, X and D).
