@@ -13,6 +13,9 @@ use crate::world::Session;
 /// Fewer puts show nothing.
 const PUTS_MIN: u32 = 50;
 
+/// A request that never left is sent again at most so many times.
+const UNSENT_MAX: u32 = 3;
+
 /// A load that runs until it is stopped.
 pub struct Load {
     stop: oneshot::Sender<()>,
@@ -60,12 +63,28 @@ impl Load {
     }
 }
 
+/// Whether the request was still in this process when its connection closed. A gRPC client sends such a request again without a word
+/// (transparent retries, gRFC A6); tonic leaves that to its user.
+fn was_never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_canceled = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(is_canceled)
+}
+
 async fn run(mut session: Session, mut stopped: oneshot::Receiver<()>, seen: Arc<Seen>) -> Record {
     let mut record = Record::default();
     while stopped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty) {
         let started = Instant::now();
         record.puts += 1;
-        match session.put(&format!("load/{}", record.puts), "x").await {
+        let key = format!("load/{}", record.puts);
+        let mut put = session.put(&key, "x").await;
+        for _ in 0..UNSENT_MAX {
+            if put.as_ref().is_err_and(|error| was_never_sent(error.as_ref())) {
+                put = session.put(&key, "x").await;
+            }
+        }
+        match put {
             Ok(term) => {
                 seen.successes.fetch_add(1, Ordering::Relaxed);
                 if record.terms.last().is_none_or(|(_, last)| *last != term) {
