@@ -59,6 +59,20 @@ fn drain(replica: &mut Replica) -> (u64, Vec<Entry>) {
     (number, committed)
 }
 
+/// Takes all output; returns its messages.
+fn sent(replica: &mut Replica) -> Vec<raft::eraftpb::Message> {
+    let mut sent = Vec::new();
+    while replica.has_output() {
+        let output = replica.output();
+        sent.extend(output.messages.into_iter().chain(output.persist.messages_after));
+    }
+    sent.into_iter().map(Message::into_raft).collect()
+}
+
+fn indexes(messages: Vec<raft::eraftpb::Message>) -> Vec<Index> {
+    messages.into_iter().flat_map(|mut message| message.take_entries()).map(|entry| entry.index).collect()
+}
+
 fn acknowledge(replica: &mut Replica, index: Index) {
     let mut answer = message(MessageType::MsgAppendResponse, 2, replica.term());
     answer.index = index;
@@ -128,13 +142,7 @@ fn a_removed_leader_survives_an_answer_to_what_it_sent_before_its_removal() {
 #[test]
 fn a_removed_leader_asks_its_successor_to_campaign_at_once() {
     let (mut replica, _) = removed_leader();
-    let mut sent = Vec::new();
-    while replica.has_output() {
-        let output = replica.output();
-        sent.extend(output.messages);
-        sent.extend(output.persist.messages_after);
-    }
-    let kinds: Vec<_> = sent.into_iter().map(|message| (message.to(), message.into_raft().get_msg_type())).collect();
+    let kinds: Vec<_> = sent(&mut replica).iter().map(|message| (message.to, message.get_msg_type())).collect();
     assert!(kinds.contains(&(2, MessageType::MsgTimeoutNow)), "{kinds:?}");
 }
 
@@ -182,12 +190,7 @@ fn a_replaying_member_gives_up_a_leader_that_is_gone() {
         let mut request = message(MessageType::MsgRequestPreVote, 2, 3);
         (request.index, request.log_term) = (2, 1);
         step(replica, request);
-        let mut answers = Vec::new();
-        while replica.has_output() {
-            let output = replica.output();
-            answers.extend(output.messages.into_iter().chain(output.persist.messages_after));
-        }
-        answers.into_iter().any(|answer| !answer.into_raft().reject)
+        sent(replica).iter().any(|answer| !answer.reject)
     };
     assert!(!ask(&mut replica), "it has just heard of a leader");
     for _ in 0..10 {
@@ -239,14 +242,7 @@ fn entries_3_and_4() -> Vec<Entry> {
 
 /// The entries that were sent to member 3.
 fn sent_to_third(replica: &mut Replica) -> Vec<Index> {
-    let mut sent = Vec::new();
-    while replica.has_output() {
-        let output = replica.output();
-        let messages = output.messages.into_iter().chain(output.persist.messages_after);
-        let to_third = messages.filter(|message| message.to() == 3);
-        sent.extend(to_third.flat_map(|message| message.into_raft().take_entries()).map(|entry| entry.index));
-    }
-    sent
+    indexes(sent(replica).into_iter().filter(|message| message.to == 3).collect())
 }
 
 #[test]
@@ -315,12 +311,7 @@ fn heartbeat_to_first(replica: &mut Replica, commit: Index, context: &'static [u
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 2);
     (heartbeat.commit, heartbeat.context) = (commit, context.into());
     step(replica, heartbeat);
-    let mut answers = Vec::new();
-    while replica.has_output() {
-        let output = replica.output();
-        answers.extend(output.messages.into_iter().chain(output.persist.messages_after));
-    }
-    answers.into_iter().map(Message::into_raft).collect()
+    sent(replica)
 }
 
 #[test]
@@ -366,16 +357,12 @@ fn a_leader_sends_entries_again_when_what_a_snapshot_was_asked_for_is_not_commit
     let mut request = message(MessageType::MsgAppendResponse, 2, 2);
     (request.index, request.reject, request.request_snapshot) = (3, true, 4);
     step(&mut replica, request);
-    let mut sent = Vec::new();
+    let mut entries = Vec::new();
     for _ in 0..10 {
-        assert!(sent.is_empty(), "{sent:?}");
+        assert!(entries.is_empty(), "{entries:?}");
         replica.tick();
         step(&mut replica, message(MessageType::MsgHeartbeatResponse, 2, 2));
-        while replica.has_output() {
-            let output = replica.output();
-            let messages = output.messages.into_iter().chain(output.persist.messages_after);
-            sent.extend(messages.flat_map(|message| message.into_raft().take_entries()).map(|entry| entry.index));
-        }
+        entries.extend(indexes(sent(&mut replica)));
     }
-    assert_eq!(sent, [4]);
+    assert_eq!(entries, [4]);
 }

@@ -60,10 +60,12 @@ pub enum OpenError {
 impl OpenError {
     fn of(path: &Path, reason: String) -> OpenError {
         let path = path.to_owned();
-        match () {
-            () if trouble::is_no_space(&reason) => OpenError::NoSpace { path, reason },
-            () if is_corruption(&reason) || trouble::is_missing(&reason) => OpenError::Damaged { path, reason },
-            () => OpenError::RocksDb { path, reason },
+        if trouble::is_no_space(&reason) {
+            OpenError::NoSpace { path, reason }
+        } else if is_corruption(&reason) || trouble::is_missing(&reason) {
+            OpenError::Damaged { path, reason }
+        } else {
+            OpenError::RocksDb { path, reason }
         }
     }
 

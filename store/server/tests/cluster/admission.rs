@@ -1,5 +1,7 @@
 //! The operator's calls: founding, pod-first joins with their disk identity, guarded changes, removal.
 
+use std::path::Path;
+
 use quorate_api::admin::change_membership_request::Change;
 use quorate_api::admin::{self, Phase, Role};
 use quorate_core::membership;
@@ -93,6 +95,17 @@ pub async fn join(leader: &Member, joiner: &Member) -> u64 {
     id
 }
 
+/// A cluster founded on the first of two members, which the second has joined under this id.
+pub async fn founded_pair(folder: &Path) -> (Member, Member, u64) {
+    let mut a = Member::awaiting(folder, "main-0");
+    let mut b = Member::awaiting(folder, "main-1");
+    a.start();
+    b.start();
+    found(&a).await;
+    let id = join(&a, &b).await;
+    (a, b, id)
+}
+
 #[tokio::test]
 async fn a_cluster_is_founded_grown_to_three_and_shrunk_to_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,12 +152,7 @@ async fn a_cluster_is_founded_grown_to_three_and_shrunk_to_one() {
 #[tokio::test]
 async fn an_empty_disk_is_never_admitted_under_the_id_of_another() {
     let folder = tempfile::tempdir().unwrap();
-    let mut a = Member::awaiting(folder.path(), "main-0");
-    let mut b = Member::awaiting(folder.path(), "main-1");
-    a.start();
-    b.start();
-    found(&a).await;
-    let id = join(&a, &b).await;
+    let (a, mut b, id) = founded_pair(folder.path()).await;
     a.put("k", "v").await;
     let configuration = configuration(&a).await;
 

@@ -7,7 +7,7 @@ use quorate_api::admin::change_membership_request::Change;
 use quorate_api::admin::{self, Phase};
 use tonic::Code;
 
-use super::admission::{change, configuration, found, join};
+use super::admission::{change, configuration, found, founded_pair, join};
 use crate::member::{Member, authorized};
 use crate::ports;
 
@@ -164,12 +164,7 @@ async fn what_a_restart_may_cure_ends_the_process_for_an_operator_too() {
 #[tokio::test]
 async fn the_disk_of_a_removed_member_is_not_refused_and_can_be_set_aside() {
     let folder = tempfile::tempdir().unwrap();
-    let mut a = Member::awaiting(folder.path(), "main-0");
-    let mut b = Member::awaiting(folder.path(), "main-1");
-    a.start();
-    b.start();
-    found(&a).await;
-    let id = join(&a, &b).await;
+    let (a, mut b, id) = founded_pair(folder.path()).await;
     change(&a, Change::Remove(id)).await.unwrap();
     assert_eq!(b.until_exit().await, Some(0), "{}", b.log());
     b.start();
