@@ -110,9 +110,17 @@ pub struct VolumeSeen {
 impl VolumeSeen {
     /// Whether it does not yet have the size that it was asked for. What cannot be read is not waited for.
     pub fn is_resizing(&self) -> bool {
-        let capacity = self.capacity.as_deref().and_then(|capacity| quantity_bytes(capacity).ok());
-        let request = quantity_bytes(&self.request).ok();
-        capacity.zip(request).is_some_and(|(capacity, request)| capacity < request)
+        self.capacity_bytes().zip(self.request_bytes()).is_some_and(|(capacity, request)| capacity < request)
+    }
+
+    /// `None` when it cannot be read.
+    pub fn request_bytes(&self) -> Option<i64> {
+        quantity_bytes(&self.request).ok()
+    }
+
+    /// `None` when it cannot be read, or is not known yet.
+    pub fn capacity_bytes(&self) -> Option<i64> {
+        self.capacity.as_deref().and_then(|capacity| quantity_bytes(capacity).ok())
     }
 }
 

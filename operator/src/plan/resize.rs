@@ -16,8 +16,7 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
         return Some(Step::wait("AwaitResize", format!("{claim} shall have {} and has {given}", volume.request)));
     }
     let (ordinal, volume) = volumes().find(|(_, volume)| {
-        let request = quantity_bytes(&volume.request).ok();
-        let grows = request.zip(wanted(context)).is_some_and(|(request, wanted)| request < wanted);
+        let grows = volume.request_bytes().zip(wanted(context)).is_some_and(|(request, wanted)| request < wanted);
         !volume.deleting && (grows || is_taken_back(context, volume))
     })?;
     let action = Action::ResizeVolume {
@@ -35,9 +34,7 @@ fn wanted(context: Context<'_>) -> Option<i64> {
 
 /// It was asked for more than the spec says now, and was not given it.
 fn is_taken_back(context: Context<'_>, volume: &VolumeSeen) -> bool {
-    let request = quantity_bytes(&volume.request).ok();
-    let capacity = volume.capacity.as_deref().and_then(|capacity| quantity_bytes(capacity).ok());
-    match (request, capacity, wanted(context)) {
+    match (volume.request_bytes(), volume.capacity_bytes(), wanted(context)) {
         (Some(request), Some(capacity), Some(wanted)) => wanted < request && capacity <= wanted,
         _ => false,
     }
