@@ -242,15 +242,17 @@ impl Leases {
         self.now_ms
     }
 
-    /// Puts a lease at the end of its queue with its whole TTL left. It never expires before leases that were not renewed.
+    /// Puts a lease at the end of its queue with its whole TTL left. It never expires before those that stand there: after a
+    /// promotion it lives longer by up to the extension while its queue holds leases that were given that.
     fn enqueue(&mut self, now_ms: u64, slot: u32) {
         let now_ms = self.clock(now_ms);
         let ttl_s = self.queues.entry(slot).ttl_s;
-        if let Some(leader) = self.leader {
+        if self.leader.is_some() {
+            let last_ms = self.queues.last(ttl_s).and_then(|last| self.expires_ms(last)).unwrap_or(0);
             let leadership = self.leadership;
             let entry = self.queues.entry_mut(slot);
             entry.leadership = leadership;
-            entry.expires_ms = now_ms.max(leader.base_ms) + ttl_ms(ttl_s);
+            entry.expires_ms = last_ms.max(now_ms + ttl_ms(ttl_s));
         }
         self.queues.push_back(slot);
         if self.queues.first(ttl_s) == Some(slot) {

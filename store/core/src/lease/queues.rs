@@ -108,6 +108,10 @@ impl Queues {
         self.by_ttl.get(&ttl_s).map(|ends| ends.first)
     }
 
+    pub fn last(&self, ttl_s: i64) -> Option<u32> {
+        self.by_ttl.get(&ttl_s).map(|ends| ends.last)
+    }
+
     pub fn after(&self, slot: u32) -> Option<u32> {
         Some(self.entry(slot).after).filter(|after| *after != NIL)
     }

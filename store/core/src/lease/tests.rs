@@ -51,17 +51,19 @@ struct Naive {
 #[derive(Default)]
 struct Model {
     leases: BTreeMap<i64, Naive>,
-    /// When the extension of the promotion ends; `None` = follower.
-    leading_since_ms: Option<u64>,
+    leads: bool,
 }
 
 impl Model {
-    fn expiry(&self, now_ms: u64, ttl_s: i64) -> u64 {
-        self.leading_since_ms.unwrap_or(0).max(now_ms) + ttl_s as u64 * 1000
+    /// When a lease that gets its TTL now is over: not before another of the same TTL.
+    fn expiry(&self, now_ms: u64, id: i64, ttl_s: i64) -> u64 {
+        let queue =
+            self.leases.iter().filter(|(other, lease)| **other != id && lease.ttl_s == ttl_s && !lease.expiring);
+        queue.map(|(_, lease)| lease.expires_ms).fold(now_ms + ttl_s as u64 * 1000, u64::max)
     }
 
     fn due(&self, now_ms: u64) -> Vec<Due> {
-        let over = |lease: &&Naive| self.leading_since_ms.is_some() && !lease.expiring && lease.expires_ms <= now_ms;
+        let over = |lease: &&Naive| self.leads && !lease.expiring && lease.expires_ms <= now_ms;
         let rows = self.leases.iter().filter(|(_, lease)| over(lease));
         rows.map(|(id, lease)| Due { id: *id, grant_index: lease.grant_index }).collect()
     }
@@ -79,12 +81,12 @@ proptest! {
             match step {
                 Step::Grant { id, ttl_s } => {
                     leases.grant(now_ms, id, ttl_s, index);
-                    let expires_ms = model.expiry(now_ms, ttl_s);
+                    let expires_ms = model.expiry(now_ms, id, ttl_s);
                     model.leases.insert(id, Naive { ttl_s, grant_index: index, expires_ms, expiring: false });
                 }
                 Step::Revoke(id) => prop_assert_eq!(leases.revoke(id), model.leases.remove(&id).is_some()),
-                Step::Renew(id) if model.leading_since_ms.is_some() => {
-                    let renewed_ms = model.leases.get(&id).map(|lease| model.expiry(now_ms, lease.ttl_s));
+                Step::Renew(id) if model.leads => {
+                    let renewed_ms = model.leases.get(&id).map(|lease| model.expiry(now_ms, id, lease.ttl_s));
                     let expected = match (model.leases.get_mut(&id), renewed_ms) {
                         (Some(lease), Some(_)) if lease.expiring || lease.expires_ms <= now_ms => Renewal::Expiring,
                         (Some(lease), Some(renewed_ms)) => {
@@ -101,14 +103,14 @@ proptest! {
                     term += 1;
                     leases.promote(now_ms, term, extend_ms);
                     let base_ms = now_ms + extend_ms;
-                    model.leading_since_ms = Some(base_ms);
+                    model.leads = true;
                     for lease in model.leases.values_mut() {
                         (lease.expires_ms, lease.expiring) = (base_ms + lease.ttl_s as u64 * 1000, false);
                     }
                 }
                 Step::Demote => {
                     leases.demote();
-                    model.leading_since_ms = None;
+                    model.leads = false;
                     model.leases.values_mut().for_each(|lease| lease.expiring = false);
                 }
                 Step::Expire(max) => {
@@ -136,13 +138,13 @@ proptest! {
             due.sort_unstable();
             prop_assert_eq!(&due, &model.due(now_ms));
             let waiting = model.leases.values().filter(|lease| !lease.expiring).map(|lease| lease.expires_ms).min();
-            match (leases.next_due_ms(), waiting.filter(|_| model.leading_since_ms.is_some())) {
+            match (leases.next_due_ms(), waiting.filter(|_| model.leads)) {
                 (Some(wake_ms), Some(first_ms)) => prop_assert!(wake_ms <= first_ms),
                 (None, first_ms) => prop_assert_eq!(first_ms, None),
                 (Some(_), None) => prop_assert!(false, "woken for nothing"),
             }
             for (id, lease) in &model.leases {
-                let expected = model.leading_since_ms.map(|_| Remaining {
+                let expected = model.leads.then_some(Remaining {
                     granted_s: lease.ttl_s,
                     remaining_ms: lease.expires_ms.saturating_sub(now_ms),
                 });
@@ -185,6 +187,19 @@ fn a_promotion_gives_every_lease_its_whole_ttl_after_the_extension() {
     assert_eq!(leases.next_due_ms(), Some(56_000));
     assert_eq!(leases.due(55_999, 2000), []);
     assert_eq!(leases.due(56_000, 2000).len(), 1000);
+}
+
+#[test]
+fn a_lease_of_the_first_second_of_a_leadership_lives_for_its_ttl_unless_older_ones_stand_before_it() {
+    let mut leases = Leases::default();
+    leases.grant(0, 1, 5, 1);
+    leases.promote(0, 1, 1000);
+    leases.grant(100, 2, 7, 2);
+    leases.grant(100, 3, 5, 3);
+    let left = |id| leases.remaining(200, id).map(|remaining| remaining.remaining_ms);
+    assert_eq!(left(2), Some(6900), "nobody was promised more");
+    assert_eq!((left(1), left(3)), (Some(5800), Some(5800)), "in the order of their queue");
+    assert_eq!(leases.next_due_ms(), Some(6000));
 }
 
 #[test]
