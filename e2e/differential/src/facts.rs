@@ -11,6 +11,8 @@ pub struct Facts {
     pub now: i64,
     pub compacted: i64,
     pub compactions: BTreeSet<i64>,
+    /// Compactions since the servers were started.
+    pub compactions_begun: u64,
     /// Revisions that must not be compacted at.
     pub kept: BTreeSet<i64>,
     pub hash_has_chosen: bool,
@@ -28,6 +30,7 @@ impl Facts {
             now: 1,
             compacted: 0,
             compactions: BTreeSet::new(),
+            compactions_begun: 0,
             kept: BTreeSet::new(),
             hash_has_chosen: false,
             refused_change: false,

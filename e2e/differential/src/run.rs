@@ -145,6 +145,9 @@ impl Pair {
             *self.coverage.rules.entry(rule).or_default() += 1;
             return Ok(None);
         }
+        if step.name() == "Maintenance.HashKV" || step.act == Act::Restart {
+            self.theirs.compacted(self.facts.compactions_begun).await?;
+        }
         self.coverage.sent(step);
         self.requests += 1;
         let difference = match &step.act {
@@ -159,6 +162,7 @@ impl Pair {
             Act::Gone { request } => self.gone(request).await,
             Act::Restart => {
                 self.watching = Watching::default();
+                self.facts.compactions_begun = 0;
                 let (ours, theirs) = tokio::join!(self.ours.restart(), self.theirs.restart());
                 ours?;
                 theirs?;
@@ -191,6 +195,7 @@ impl Pair {
         if let Some(difference) = self.settle().await? {
             return Ok(Some(difference));
         }
+        self.theirs.compacted(self.facts.compactions_begun).await?;
         for line in ["KV.Range key: \"\\000\" range_end: \"\\000\"", "Maintenance.HashKV"] {
             let step = Step::parse(line).expect("the lines above are steps");
             if let Act::Call { method, request } = &step.act
@@ -355,6 +360,7 @@ impl Pair {
             "KV.Compact" => {
                 facts.compacted = wire::number(sent, &["revision"]);
                 facts.compactions.insert(facts.compacted);
+                facts.compactions_begun += 1;
             }
             "KV.Txn" => {
                 let Ok(typed) = request.transcode_to::<pb::TxnRequest>() else { return };

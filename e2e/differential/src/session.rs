@@ -25,7 +25,9 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two looks at what a server does in the background.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Watchers that are behind, by both servers' metrics.
-const BEHIND: &str = "\netcd_debugging_mvcc_slow_watcher_total ";
+const BEHIND: &str = "etcd_debugging_mvcc_slow_watcher_total";
+/// Compactions that an etcd has carried out since it was started.
+const COMPACTED: &str = "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds_count";
 
 /// Field 1000, a varint of 1.
 const UNKNOWN_FIELD: [u8; 3] = [0xc0, 0x3e, 1];
@@ -246,22 +248,26 @@ impl Session {
     pub async fn settle(&self) -> Result<(), Error> {
         let started = std::time::Instant::now();
         for server in &self.servers {
-            while started.elapsed() < ANSWER_TIMEOUT && !self.is_settled(server).await? {
+            while started.elapsed() < ANSWER_TIMEOUT && metric(server, BEHIND).await? > 0 {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
         Ok(())
     }
 
-    async fn is_settled(&self, server: &Server) -> Result<bool, Error> {
-        let url = server.url();
-        let page =
-            page(url.trim_start_matches("http://"), "/metrics").await.map_err(Error::io("read /metrics of", &url))?;
-        let after = page.split_once(BEHIND).map(|(_, after)| after);
-        match after {
-            Some(after) => Ok(after.starts_with("0\n")),
-            None => Err(Error::Metrics { url, reason: format!("they lack{}", BEHIND.trim_end()) }),
+    /// Waits until an etcd has carried out so many compactions since it was started. It does that after it has answered, and meanwhile
+    /// HashKV counts other rows from one moment to the next.
+    ///
+    /// # Errors
+    /// The metrics cannot be read.
+    pub async fn compacted(&self, count: u64) -> Result<(), Error> {
+        let started = std::time::Instant::now();
+        for server in &self.servers {
+            while started.elapsed() < ANSWER_TIMEOUT && metric(server, COMPACTED).await? < count {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
+        Ok(())
     }
 
     /// Ends the streams, and kills and starts the servers again on what they have on disk, one after the other.
@@ -280,6 +286,16 @@ impl Session {
     pub fn ended(&mut self) -> Option<String> {
         self.servers.iter_mut().find_map(|server| server.has_ended().then(|| server.log_tail()))
     }
+}
+
+/// What a server says of a metric without labels that counts.
+async fn metric(server: &Server, name: &str) -> Result<u64, Error> {
+    let url = server.url();
+    let page =
+        page(url.trim_start_matches("http://"), "/metrics").await.map_err(Error::io("read /metrics of", &url))?;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let known = line.and_then(|value| value.parse().ok());
+    known.ok_or_else(|| Error::Metrics { url, reason: format!("they say {line:?} of {name}") })
 }
 
 /// A page of a server, with its head.
