@@ -19,11 +19,13 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::act::{self, Hands};
+use crate::auto::{self, RoundTrips};
 use crate::crd::{LABEL_CLUSTER, QuorateCluster};
 use crate::desired::Desired;
 use crate::leader::Tenure;
 use crate::metrics::Metrics;
 use crate::observe::{self, Credentials};
+use crate::observed::Observed;
 use crate::plan::{self, Action, Step};
 use crate::status::events::{self, Told};
 use crate::status::{self, View};
@@ -79,6 +81,8 @@ pub struct Shared {
     tenure: Tenure,
     /// Failures in a row by UID; entries go with success.
     failures: Mutex<HashMap<String, u32>>,
+    /// What profile `Auto` has seen by UID; entries go with the object.
+    round_trips: Mutex<HashMap<String, RoundTrips>>,
 }
 
 impl Shared {
@@ -92,7 +96,18 @@ impl Shared {
             credentials: Credentials::default(),
             tenure,
             failures: Mutex::default(),
+            round_trips: Mutex::default(),
         })
+    }
+
+    /// What profile `Auto` makes of what was seen of a cluster until now.
+    fn settle(&self, desired: Desired, observed: &Observed, now: Timestamp) -> Desired {
+        let mut all = self.round_trips.lock().expect("nothing panics while it holds this lock");
+        let seen = all.entry(desired.uid.clone()).or_default();
+        if let Some(longest) = observed.longest_round_trip() {
+            seen.note(now, longest);
+        }
+        auto::settle(desired, observed.latch.latch().map(|latch| &latch.tuning), seen.p95(now), now)
     }
 
     /// Asked right before every write: a process that slept since it observed must not act on it.
@@ -166,6 +181,8 @@ async fn reconcile(object: Arc<QuorateCluster>, shared: Arc<Shared>) -> Result<N
         // The trigger's copy comes from a cache; decisions rest on live reads.
         let Some(live) = clusters.get_opt(&name).await.map_err(Error::Observe)? else {
             shared.metrics.forget(&namespace, &name, object.status.as_ref());
+            let uid = object.uid().unwrap_or_default();
+            shared.round_trips.lock().expect("nothing panics while it holds this lock").remove(&uid);
             return Ok(Next::await_change());
         };
         let next = round(&shared, &live).await?;
@@ -196,6 +213,7 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     observation.observed.finalizer = object.finalizers().iter().any(|one| one == crate::crd::FINALIZER);
     let shown = object.status.as_ref().and_then(|status| status.cluster_id.as_deref());
     observation.observed.status_cluster_id = shown.and_then(|id| id.parse().ok());
+    let desired = shared.settle(desired, &observation.observed, now);
     let decision = plan::plan(&desired, &observation.observed, now);
     let show = |step: &Step| {
         status::view(&View {

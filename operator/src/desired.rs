@@ -137,7 +137,7 @@ impl Desired {
         if !peer_tls && annotation(ANNOTATION_PLAINTEXT_PEERS) != Some("true") {
             return Err(Error::PlaintextPeers);
         }
-        let timers = timers(&spec.raft)?;
+        let timers = timers(&spec.raft).ok_or(Error::Timers)?;
         let limits = limits(object)?;
         Ok(Self {
             namespace: required(&metadata.namespace, "namespace")?,
@@ -246,20 +246,20 @@ fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
-fn timers(raft: &RaftSpec) -> Result<Timers, Error> {
+fn timers(raft: &RaftSpec) -> Option<Timers> {
     let custom = (raft.heartbeat_interval_milliseconds, raft.election_timeout_milliseconds);
-    let (heartbeat, election) = match (raft.profile, custom) {
-        (RaftProfile::LowLatency, (None, None)) => (100, 1_000),
-        (RaftProfile::CrossZone, (None, None)) => (250, 2_500),
-        (RaftProfile::Wan, (None, None)) => (500, 5_000),
+    match (raft.profile, custom) {
         (RaftProfile::Custom, (Some(heartbeat @ 10..=5_000), Some(election @ 50..=50_000)))
             if election >= 5 * heartbeat =>
         {
-            (heartbeat.unsigned_abs(), election.unsigned_abs())
+            let (heartbeat_milliseconds, election_milliseconds) = (heartbeat.unsigned_abs(), election.unsigned_abs());
+            Some(Timers { heartbeat_milliseconds, election_milliseconds })
         }
-        _ => return Err(Error::Timers),
-    };
-    Ok(Timers { heartbeat_milliseconds: heartbeat, election_milliseconds: election })
+        // What `Auto` begins with.
+        (RaftProfile::Auto, (None, None)) => RaftProfile::LowLatency.timers(),
+        (profile, (None, None)) => profile.timers(),
+        _ => None,
+    }
 }
 
 fn limits(object: &QuorateCluster) -> Result<Limits, Error> {

@@ -127,7 +127,17 @@ pub struct Tuning {
     #[serde(default)]
     pub timers_generation: u64,
     pub timers: Timers,
+    /// When others were decided on last; `None`: never, or by an operator that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timers_changed_at: Option<Timestamp>,
     pub limits: Limits,
+}
+
+impl Tuning {
+    /// What the members of a new cluster are started with.
+    pub fn of_founding(timers: Timers, limits: Limits) -> Self {
+        Self { generation: 0, timers_generation: 0, timers, timers_changed_at: None, limits }
+    }
 }
 
 /// Why a ConfigMap cannot be taken for a latch.

@@ -5,6 +5,7 @@
 
 pub mod controller;
 
+pub mod auto;
 pub mod crd;
 pub mod desired;
 pub mod id;

@@ -32,6 +32,14 @@ pub struct Observed {
     pub authorities: Vec<AuthoritySeen>,
 }
 
+impl Observed {
+    /// Microseconds from a leader to the member that is farthest away; `None` while there is no other.
+    pub fn longest_round_trip(&self) -> Option<u64> {
+        let states = self.members.values().filter_map(MemberSeen::state);
+        states.filter_map(MemberState::longest_round_trip).max()
+    }
+}
+
 /// The latch and the version of the ConfigMap that it was read from.
 #[derive(Clone, Debug)]
 pub enum LatchSeen {
@@ -151,6 +159,16 @@ pub enum MemberSeen {
     Answered(Box<MemberState>),
 }
 
+impl MemberSeen {
+    /// What it said, if it did.
+    pub fn state(&self) -> Option<&MemberState> {
+        match self {
+            Self::Answered(state) => Some(state),
+            Self::Silent { .. } => None,
+        }
+    }
+}
+
 /// The facts about a member that decisions need (`Admin.MemberState`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberState {
@@ -188,6 +206,13 @@ pub struct MemberState {
     pub progress: Vec<Progress>,
     /// The configuration as this member has applied it, which may be an old one.
     pub configuration: Option<Configuration>,
+}
+
+impl MemberState {
+    /// Microseconds to the member that is farthest away; `None` when it leads no other.
+    pub fn longest_round_trip(&self) -> Option<u64> {
+        self.progress.iter().map(|progress| progress.round_trip_microseconds).max().filter(|longest| *longest > 0)
+    }
 }
 
 /// Where a member is on its way.

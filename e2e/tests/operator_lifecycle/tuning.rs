@@ -12,13 +12,19 @@ use crate::common::Error;
 use crate::load::Load;
 use crate::world::World;
 
-/// Slower, then as fast as before: the first raises the election timeouts before the heartbeats, the second the reverse.
+/// Slower, then faster: the first raises the election timeouts before the heartbeats, the second the reverse. Then what `Auto` makes of
+/// timers that no profile has.
 pub async fn timers(world: &World) -> Outcome {
     let uids = world.pod_uids("main").await?;
     let restarts = world.all_restarts("main").await?;
     let load = Load::start(world.session("main", 0).await?);
-    for (profile, heartbeat, election) in [("CrossZone", 250, 2_500), ("LowLatency", 100, 1_000)] {
-        world.patch("main", json!({"spec": {"raft": {"profile": profile}}})).await?;
+    let (heartbeat, election) = ("heartbeatIntervalMilliseconds", "electionTimeoutMilliseconds");
+    for (raft, profile, heartbeat, election) in [
+        (json!({"profile": "CrossZone"}), "CrossZone", 250, 2_500),
+        (json!({"profile": "Custom", heartbeat: 120, election: 1_200}), "Custom", 120, 1_200),
+        (json!({"profile": "Auto", heartbeat: null, election: null}), "LowLatency", 100, 1_000),
+    ] {
+        world.patch("main", json!({"spec": {"raft": raft}})).await?;
         world.await_ready("main", 3).await?;
         let raft = world.status("main").await?.raft.ok_or("the status shows no timers")?;
         assert_eq!(

@@ -75,6 +75,7 @@ pub struct QuorumStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct RaftStatus {
+    /// Of `Auto` the one that it has chosen.
     pub profile: String,
     pub heartbeat_interval_milliseconds: i64,
     pub election_timeout_milliseconds: i64,
@@ -128,6 +129,9 @@ pub struct MemberStatus {
     /// Entries behind the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_lag: Option<i64>,
+    /// Round trip from the leader, rounded up to a power of two; absent on the leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_milliseconds: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub db_size_bytes: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,7 +48,7 @@ fn write_latch(context: Context<'_>) -> Step {
         template_epoch: TEMPLATE_EPOCH,
         template: desired.template.clone(),
         operation: None,
-        tuning: Tuning { generation: 0, timers_generation: 0, timers: desired.timers, limits: desired.limits },
+        tuning: Tuning::of_founding(desired.timers, desired.limits),
     };
     Step::act(Action::CreateLatch(Box::new(latch)), "the first pod waits on an empty disk")
 }

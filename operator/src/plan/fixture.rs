@@ -17,7 +17,7 @@ pub fn desired(replicas: u32) -> Desired {
     let object = json!({
         "apiVersion": "quorate.io/v1alpha1", "kind": "QuorateCluster",
         "metadata": {"name": "main", "namespace": "team", "uid": "uid-1", "generation": 1},
-        "spec": {"replicas": replicas, "version": "0.1.0", "storage": {"size": "1Gi"}},
+        "spec": {"replicas": replicas, "version": "0.1.0", "storage": {"size": "1Gi"}, "raft": {"profile": "LowLatency"}},
     });
     Desired::parse(&serde_json::from_value(object).unwrap()).unwrap()
 }
@@ -48,7 +48,7 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
         template_epoch: 1,
         template: desired.template.clone(),
         operation: None,
-        tuning: Tuning { generation: 0, timers_generation: 0, timers: desired.timers, limits: desired.limits },
+        tuning: Tuning::of_founding(desired.timers, desired.limits),
     };
     let configured = |ordinal| ConfiguredMember {
         id: member(ordinal),

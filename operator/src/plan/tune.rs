@@ -1,7 +1,7 @@
 //! Timers and limits reach running members without a restart, in an order that never elects by accident: election
 //! timeouts rise everywhere first, then heartbeats change, then election timeouts fall (rule H: what is pushed persists).
 
-use crate::desired::Timers;
+use crate::desired::{Desired, Timers};
 use crate::latch::{Latch, Tuning};
 use crate::observed::{LatchSeen, MemberPhase, MemberState};
 
@@ -66,7 +66,9 @@ fn decide(context: Context<'_>, latch: &Latch, resource_version: &str) -> Option
     let generation = latch.tuning.generation + 1;
     let changes_timers = latch.tuning.timers != desired.timers;
     let timers_generation = if changes_timers { generation } else { latch.tuning.timers_generation };
-    latch.tuning = Tuning { generation, timers_generation, timers: desired.timers, limits: desired.limits };
+    let timers_changed_at = if changes_timers { Some(context.now) } else { latch.tuning.timers_changed_at };
+    let Desired { timers, limits, .. } = *desired;
+    latch.tuning = Tuning { generation, timers_generation, timers, timers_changed_at, limits };
     let what = "other timers or limits are wanted";
     let action = Action::WriteLatch { latch: Box::new(latch), resource_version: resource_version.to_owned(), what };
     Some(Step::act(action, what))

@@ -30,10 +30,7 @@ impl View<'_> {
     }
 
     pub(super) fn states(&self) -> impl Iterator<Item = &MemberState> {
-        self.observed.members.values().filter_map(|seen| match seen {
-            MemberSeen::Answered(state) => Some(&**state),
-            MemberSeen::Silent { .. } => None,
-        })
+        self.observed.members.values().filter_map(MemberSeen::state)
     }
 
     /// Why a member is not healthy, as far as anything says so.
@@ -79,7 +76,7 @@ pub fn view(view: &View<'_>) -> QuorateClusterStatus {
             profile: desired.profile.as_str().to_owned(),
             heartbeat_interval_milliseconds: signed(leader.timers.heartbeat_milliseconds),
             election_timeout_milliseconds: signed(leader.timers.election_milliseconds),
-            max_peer_rtt_milliseconds: round_trip(leader),
+            max_peer_rtt_milliseconds: leader.longest_round_trip().map(coarse_milliseconds),
         }),
         storage: storage(view),
         operation: operation(view),
@@ -128,12 +125,11 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
     let learner = observed.configuration.as_ref().and_then(|configuration| configuration.learner());
     let learner = learner.and_then(|learner| desired.ordinal(&learner.name));
     let member = |ordinal: u32| {
-        let state = match observed.members.get(&ordinal) {
-            Some(MemberSeen::Answered(state)) => Some(&**state),
-            _ => None,
-        };
+        let state = observed.members.get(&ordinal).and_then(MemberSeen::state);
         let is_healthy = facts.healthy.contains(&ordinal);
         let id = facts.voters.get(&ordinal).copied().or_else(|| state?.member_id);
+        let round_trip =
+            view.states().flat_map(|state| &state.progress).filter(|progress| Some(progress.member_id) == id);
         MemberStatus {
             name: desired.pod(ordinal),
             member_id: id.map(|id| id.to_string()),
@@ -146,6 +142,11 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
             applied_lag: state
                 .filter(|state| state.lag_entries > crate::plan::LAG_ENTRIES_MAX)
                 .map(|state| signed(state.lag_entries)),
+            rtt_milliseconds: round_trip
+                .map(|progress| progress.round_trip_microseconds)
+                .max()
+                .filter(|microseconds| *microseconds > 0)
+                .map(coarse_milliseconds),
             db_size_bytes: state.map(|state| coarse(state.db_size_bytes)).filter(|bytes| *bytes > 0),
             db_in_use_bytes: state.map(|state| coarse(state.db_in_use_bytes)).filter(|bytes| *bytes > 0),
             node: observed.pods.get(&ordinal).and_then(|pod| pod.node.clone()),
@@ -182,10 +183,9 @@ fn storage(view: &View<'_>) -> Option<StorageStatus> {
     })
 }
 
-/// In powers of two, lest every round be a write of status.
-fn round_trip(leader: &MemberState) -> Option<i64> {
-    let longest = leader.progress.iter().map(|progress| progress.round_trip_microseconds).max()?;
-    (longest > 0).then(|| signed(longest.div_ceil(1_000).next_power_of_two()))
+/// Microseconds in milliseconds and powers of two, lest every round be a write of status.
+fn coarse_milliseconds(microseconds: u64) -> i64 {
+    signed(microseconds.div_ceil(1_000).next_power_of_two())
 }
 
 /// Rounded down to a whole 16 MiB.
