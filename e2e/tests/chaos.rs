@@ -74,6 +74,7 @@ fn a_follower_that_was_away_and_one_that_lost_its_disk_catch_up_under_load() {
         phase: Duration::from_secs(2),
         seed: 1,
         wal_keep_bytes: None,
+        catch_up_bytes_per_second: None,
         apart: false,
         rounds: 1,
     };

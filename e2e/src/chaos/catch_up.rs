@@ -44,6 +44,8 @@ pub struct Scenario {
     pub seed: u64,
     /// Bytes of the log that are kept for a follower that is away; `None` = as many as by default.
     pub wal_keep_bytes: Option<u64>,
+    /// How fast members send what another misses; `None` = as by default.
+    pub catch_up_bytes_per_second: Option<u64>,
     /// The follower gets only the processor time that the others and the load leave: what it does itself is not measured.
     pub apart: bool,
     /// How often each way back is measured.
@@ -52,7 +54,9 @@ pub struct Scenario {
 
 impl Scenario {
     fn flags(&self) -> Vec<String> {
-        self.wal_keep_bytes.iter().map(|bytes| format!("--wal-keep-bytes={bytes}")).collect()
+        let flags =
+            [("wal-keep-bytes", self.wal_keep_bytes), ("catch-up-bytes-per-second", self.catch_up_bytes_per_second)];
+        flags.iter().filter_map(|(name, value)| Some(format!("--{name}={}", (*value)?))).collect()
     }
 }
 

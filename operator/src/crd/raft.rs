@@ -25,7 +25,7 @@ pub struct RaftSpec {
     pub election_timeout_milliseconds: Option<i64>,
     /// Whether a member asks the others before it raises the term, so that one that returns disturbs nobody.
     pub pre_vote: bool,
-    /// Applied entries between two snapshots of the log position.
+    /// Applied entries that stay in the log for members that were away; one that misses more comes back by a snapshot.
     #[schemars(extend("x-kubernetes-validations" = rules(&[("self >= 100 && self <= 1000000", "raft.snapshotEntries must be from 100 to 1000000")])))]
     pub snapshot_entries: i64,
 }

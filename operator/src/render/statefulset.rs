@@ -192,7 +192,7 @@ fn arguments(desired: &Desired, template: &Template) -> Vec<String> {
         format!("--owner-name={}", desired.owner_name()),
         format!("--heartbeat-interval={}", template.timers.heartbeat_milliseconds),
         format!("--election-timeout={}", template.timers.election_milliseconds),
-        format!("--snapshot-count={}", template.snapshot_entries),
+        format!("--snapshot-catchup-entries={}", template.snapshot_entries),
         format!("--quota-backend-bytes={}", template.limits.quota_bytes),
         format!("--max-request-bytes={}", template.limits.request_bytes_max),
         format!("--max-txn-ops={}", template.limits.txn_ops_max),

@@ -34,6 +34,9 @@ enum Command {
         /// Bytes of the log that members keep for one that is away, so that it comes back by the log
         #[arg(long)]
         wal_keep_bytes: Option<u64>,
+        /// How fast members send what another misses; 0 is as fast as it goes
+        #[arg(long)]
+        catch_up_bytes_per_second: Option<u64>,
         /// Give the follower only the processor time that nobody else wants, as if it ran on a machine of its own. With TMPDIR
         /// in memory it does not share a disk either
         #[arg(long)]
@@ -89,9 +92,27 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => strike(arguments),
-        Command::CatchUp { revisions, rate, seconds, seed, wal_keep_bytes, apart, rounds } => {
+        Command::CatchUp {
+            revisions,
+            rate,
+            seconds,
+            seed,
+            wal_keep_bytes,
+            catch_up_bytes_per_second,
+            apart,
+            rounds,
+        } => {
             let phase = Duration::from_secs(seconds);
-            let scenario = catch_up::Scenario { revisions, rate, phase, seed, wal_keep_bytes, apart, rounds };
+            let scenario = catch_up::Scenario {
+                revisions,
+                rate,
+                phase,
+                seed,
+                wal_keep_bytes,
+                catch_up_bytes_per_second,
+                apart,
+                rounds,
+            };
             show_catch_up(scenario).map(|()| true)
         }
         Command::Liveness { stalls, rate, seconds, seed } => {
