@@ -246,13 +246,7 @@ impl Session {
     /// # Errors
     /// The metrics cannot be read.
     pub async fn settle(&self) -> Result<(), Error> {
-        let started = std::time::Instant::now();
-        for server in &self.servers {
-            while started.elapsed() < ANSWER_TIMEOUT && metric(server, BEHIND).await? > 0 {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        }
-        Ok(())
+        self.wait_while(BEHIND, |behind| behind > 0).await
     }
 
     /// Waits until an etcd has carried out so many compactions since it was started. It does that after it has answered, and meanwhile
@@ -261,9 +255,14 @@ impl Session {
     /// # Errors
     /// The metrics cannot be read.
     pub async fn compacted(&self, count: u64) -> Result<(), Error> {
+        self.wait_while(COMPACTED, |done| done < count).await
+    }
+
+    /// Looks at a metric of every server until it is as wanted, for as long as an answer may take at most.
+    async fn wait_while(&self, name: &str, is_unsettled: impl Fn(u64) -> bool) -> Result<(), Error> {
         let started = std::time::Instant::now();
         for server in &self.servers {
-            while started.elapsed() < ANSWER_TIMEOUT && metric(server, COMPACTED).await? < count {
+            while started.elapsed() < ANSWER_TIMEOUT && is_unsettled(metric(server, name).await?) {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }

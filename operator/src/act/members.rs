@@ -3,7 +3,7 @@
 use quorate_api::admin::FoundRequest;
 
 use crate::member_client::{self, Member};
-use crate::observed::{MemberPhase, MemberSeen};
+use crate::observed::MemberPhase;
 use crate::plan::Action;
 
 use super::{Error, Hands};
@@ -30,13 +30,11 @@ fn target(hands: &Hands<'_>, action: &Action) -> Option<u32> {
 }
 
 fn leader(hands: &Hands<'_>) -> Option<u32> {
-    hands.observation.observed.members.iter().find_map(|(ordinal, seen)| match seen {
-        MemberSeen::Answered(state) => {
-            let leads =
-                state.phase == MemberPhase::Running && state.leader_id.is_some() && state.leader_id == state.member_id;
-            leads.then_some(*ordinal)
-        }
-        MemberSeen::Silent { .. } => None,
+    hands.observation.observed.members.iter().find_map(|(ordinal, seen)| {
+        let state = seen.state()?;
+        let leads =
+            state.phase == MemberPhase::Running && state.leader_id.is_some() && state.leader_id == state.member_id;
+        leads.then_some(*ordinal)
     })
 }
 

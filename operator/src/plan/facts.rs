@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::desired::Desired;
 use crate::id::Id;
 use crate::latch::{Latch, RemovalReason};
-use crate::observed::{Configuration, MemberPhase, MemberSeen, MemberState, Observed};
+use crate::observed::{Configuration, MemberPhase, MemberState, Observed};
 
 /// Log entries that a member may lag behind and still count as healthy, and as fit to vote: from here it catches up
 /// within one election timeout.
@@ -62,18 +62,12 @@ impl Facts {
 
 /// The members that answered.
 pub(super) fn answered(observed: &Observed) -> impl Iterator<Item = (u32, &MemberState)> {
-    observed.members.iter().filter_map(|(ordinal, seen)| match seen {
-        MemberSeen::Answered(state) => Some((*ordinal, &**state)),
-        MemberSeen::Silent { .. } => None,
-    })
+    observed.members.iter().filter_map(|(ordinal, seen)| Some((*ordinal, seen.state()?)))
 }
 
 /// What the member of an ordinal said.
 pub(super) fn state(observed: &Observed, ordinal: u32) -> Option<&MemberState> {
-    match observed.members.get(&ordinal)? {
-        MemberSeen::Answered(state) => Some(state),
-        MemberSeen::Silent { .. } => None,
-    }
+    observed.members.get(&ordinal)?.state()
 }
 
 fn voters(desired: &Desired, observed: &Observed, latch: &Latch) -> BTreeMap<u32, Id> {

@@ -3,7 +3,7 @@
 //! belong there, before anything else is decided about them, and given back when they do.
 
 use crate::latch::{Latch, Operation};
-use crate::observed::{LatchSeen, MemberPhase, MemberSeen, MemberState};
+use crate::observed::{LatchSeen, MemberPhase, MemberState};
 
 use super::identity::is_copy;
 use super::{Action, Context, Step};
@@ -44,7 +44,7 @@ fn member(context: Context<'_>, latch: &Latch) -> Option<Step> {
 
 /// Why the member of a pod is not to be counted on: `Some(None)` when it is, `None` when nobody can tell.
 fn unfit(context: Context<'_>, latch: &Latch, ordinal: u32) -> Option<Option<&'static str>> {
-    let MemberSeen::Answered(state) = context.observed.members.get(&ordinal)? else { return None };
+    let state = context.observed.members.get(&ordinal)?.state()?;
     if is_copy(context, latch, ordinal, state) {
         return Some(Some("its member runs on a copy of its disk"));
     }

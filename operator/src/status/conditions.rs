@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::QuorateClusterStatus;
-use crate::observed::{MemberPhase, MemberSeen};
+use crate::observed::MemberPhase;
 use crate::plan::Step;
 
 use super::View;
@@ -222,11 +222,9 @@ fn cluster_id(view: &View<'_>) -> Said {
     let Some(latch) = view.observed.latch.latch() else {
         return said(type_::CLUSTER_ID_CONSISTENT, true, "NotFounded", "there is no cluster id yet");
     };
-    let foreign = view.observed.members.iter().find_map(|(ordinal, seen)| match seen {
-        MemberSeen::Answered(state) if state.phase != MemberPhase::AwaitingAdmission => {
-            state.cluster_id.filter(|id| *id != latch.cluster_id).map(|id| (*ordinal, id))
-        }
-        _ => None,
+    let foreign = view.observed.members.iter().find_map(|(ordinal, seen)| {
+        let state = seen.state().filter(|state| state.phase != MemberPhase::AwaitingAdmission)?;
+        state.cluster_id.filter(|id| *id != latch.cluster_id).map(|id| (*ordinal, id))
     });
     match foreign {
         Some((ordinal, id)) => said(
