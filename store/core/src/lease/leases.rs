@@ -90,7 +90,7 @@ impl Leases {
         self.revoke(id);
         let slot = self.queues.insert(Entry::new(id, ttl_s, grant_index));
         self.by_id.insert(id, slot);
-        self.enqueue(now_ms, slot);
+        self.enqueue(now_ms, slot, 0);
     }
 
     /// A revocation was applied; whether there was such a lease.
@@ -130,8 +130,9 @@ impl Leases {
         if entry.expiring || self.expires_ms(slot).is_some_and(|expires_ms| expires_ms <= arrived_ms) {
             return Renewal::Expiring;
         }
+        let promised_ms = self.expires_ms(slot).unwrap_or(0);
         self.dequeue(slot);
-        self.enqueue(now_ms, slot);
+        self.enqueue(now_ms, slot, promised_ms);
         Renewal::Renewed { ttl_s }
     }
 
@@ -242,9 +243,10 @@ impl Leases {
         self.now_ms
     }
 
-    /// Puts a lease at the end of its queue with its whole TTL left. It never expires before those that stand there: after a
-    /// promotion it lives longer by up to the extension while its queue holds leases that were given that.
-    fn enqueue(&mut self, now_ms: u64, slot: u32) {
+    /// Puts a lease at the end of its queue with its whole TTL left. It never expires before those that stand there, nor before
+    /// what a client may have been told (`promised_ms`): after a promotion it lives longer by up to the extension where it, or one
+    /// that its queue holds, was given that.
+    fn enqueue(&mut self, now_ms: u64, slot: u32, promised_ms: u64) {
         let now_ms = self.clock(now_ms);
         let ttl_s = self.queues.entry(slot).ttl_s;
         if self.leader.is_some() {
@@ -252,7 +254,7 @@ impl Leases {
             let leadership = self.leadership;
             let entry = self.queues.entry_mut(slot);
             entry.leadership = leadership;
-            entry.expires_ms = last_ms.max(now_ms + ttl_ms(ttl_s));
+            entry.expires_ms = last_ms.max(promised_ms).max(now_ms + ttl_ms(ttl_s));
         }
         self.queues.push_back(slot);
         if self.queues.first(ttl_s) == Some(slot) {

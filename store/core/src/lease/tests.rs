@@ -90,7 +90,7 @@ proptest! {
                     let expected = match (model.leases.get_mut(&id), renewed_ms) {
                         (Some(lease), Some(_)) if lease.expiring || lease.expires_ms <= now_ms => Renewal::Expiring,
                         (Some(lease), Some(renewed_ms)) => {
-                            lease.expires_ms = renewed_ms;
+                            lease.expires_ms = lease.expires_ms.max(renewed_ms);
                             Renewal::Renewed { ttl_s: lease.ttl_s }
                         }
                         _ => Renewal::Missing,
@@ -200,6 +200,18 @@ fn a_lease_of_the_first_second_of_a_leadership_lives_for_its_ttl_unless_older_on
     assert_eq!(left(2), Some(6900), "nobody was promised more");
     assert_eq!((left(1), left(3)), (Some(5800), Some(5800)), "in the order of their queue");
     assert_eq!(leases.next_due_ms(), Some(6000));
+}
+
+#[test]
+fn a_renewal_never_takes_back_what_a_promotion_gave() {
+    let mut leases = Leases::default();
+    leases.grant(0, 1, 5, 1);
+    leases.promote(0, 1, 1000);
+    let left = |leases: &Leases| leases.remaining(100, 1).map(|remaining| remaining.remaining_ms);
+    assert_eq!(left(&leases), Some(5900), "so a client may have been told");
+    assert_eq!(leases.renew(100, 100, 1), Renewal::Renewed { ttl_s: 5 });
+    assert_eq!(left(&leases), Some(5900));
+    assert_eq!(leases.due(5999, 10), []);
 }
 
 #[test]
