@@ -214,13 +214,14 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     let shown = object.status.as_ref().and_then(|status| status.cluster_id.as_deref());
     observation.observed.status_cluster_id = shown.and_then(|id| id.parse().ok());
     let desired = shared.settle(desired, &observation.observed, now);
-    let decision = plan::plan(&desired, &observation.observed, now);
+    let decision = plan::plan(&desired, &observation.observed, now, rand::random());
     let show = |step: &Step| {
         status::view(&View {
             desired: &desired,
             observed: &observation.observed,
             facts: &decision.facts,
             step,
+            overdue: decision.overdue.as_ref(),
             certificates: observation.secrets.lives(&desired),
             previous: object.status.as_ref(),
             now,
@@ -230,7 +231,9 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
     shared.metrics.show(&desired.namespace, &desired.name, &status);
     shared.check_tenure()?;
     status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
-    announce(shared, object, &decision.step).await;
+    if let Some(stall) = decision.step.stalled().or(decision.overdue.as_ref()) {
+        announce(shared, object, stall).await;
+    }
     for told in events::of_turns(object.status.as_ref(), &status) {
         publish(shared, object, &told, "Observe").await;
     }
@@ -240,8 +243,9 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
             match perform(shared, object, &hands, action, why).await {
                 Err(Error::Act { source, action }) if source.is_unsupported() || source.is_refused() => {
                     let reason = if source.is_refused() { "Refused" } else { "NotSupported" };
-                    let stall = Step::Stall(plan::Stall { reason, message: format!("{action}: {source}") });
-                    status::write(&shared.client, object, &show(&stall)).await.map_err(Error::Status)?;
+                    let stall = plan::Stall { reason, message: format!("{action}: {source}") };
+                    let status = show(&Step::Stall(stall.clone()));
+                    status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
                     announce(shared, object, &stall).await;
                     shared.metrics.stall(reason);
                     Ok(Some(Next::requeue(STEADY)))
@@ -308,8 +312,7 @@ fn asks_for_the_spec(action: &Action) -> bool {
 }
 
 /// A stall is an event when its reason is new; the condition has the rest.
-async fn announce(shared: &Shared, object: &QuorateCluster, step: &Step) {
-    let Step::Stall(stall) = step else { return };
+async fn announce(shared: &Shared, object: &QuorateCluster, stall: &plan::Stall) {
     let known = object.status.iter().flat_map(|status| &status.conditions).any(|condition| {
         condition.type_ == status::type_::STALLED && condition.status == "True" && condition.reason == stall.reason
     });

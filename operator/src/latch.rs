@@ -3,11 +3,15 @@
 //! It lives in the ConfigMap `NAME-latch`, which has no owner reference and therefore outlives the `QuorateCluster`
 //! whose disks are retained. Status is only a view; this is the record.
 
+mod operation;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Limits, TEMPLATE_EPOCH, Template, Timers};
 use crate::id::Id;
+
+pub use operation::{Operation, RemovalReason, Work};
 
 /// Format of the record that this operator writes; a newer one is left alone.
 pub const FORMAT: u32 = 1;
@@ -64,58 +68,6 @@ pub struct LatchedMember {
     #[serde(flatten)]
     pub disk: Disk,
     pub voter: bool,
-}
-
-/// What is under way; at most one, and it says all that is needed to go on after a crash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
-pub enum Operation {
-    /// A pod of this ordinal becomes a learner and then a voter.
-    Join { ordinal: u32, started_at: Timestamp, disk: Option<Disk> },
-    /// The member of this ordinal leaves the configuration.
-    Remove { ordinal: u32, started_at: Timestamp, disk: Disk, reason: RemovalReason },
-    /// The member left; its volume is dealt with.
-    Retire { ordinal: u32, started_at: Timestamp, disk: Disk, reason: RemovalReason },
-}
-
-impl Operation {
-    /// Ordinal that the operation is about.
-    pub fn ordinal(&self) -> u32 {
-        match self {
-            Self::Join { ordinal, .. } | Self::Remove { ordinal, .. } | Self::Retire { ordinal, .. } => *ordinal,
-        }
-    }
-
-    /// When it was written.
-    pub fn started_at(&self) -> Timestamp {
-        match self {
-            Self::Join { started_at, .. } | Self::Remove { started_at, .. } | Self::Retire { started_at, .. } => {
-                *started_at
-            }
-        }
-    }
-
-    /// The word that status shows.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Join { .. } => "ScaleOut",
-            Self::Remove { reason, .. } | Self::Retire { reason, .. } => match reason {
-                RemovalReason::ScaleIn => "ScaleIn",
-                RemovalReason::DiskLost | RemovalReason::Corrupt => "Replace",
-            },
-        }
-    }
-}
-
-/// Why a member leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum RemovalReason {
-    /// The spec asks for fewer members.
-    ScaleIn,
-    /// Its disk is gone or is another one.
-    DiskLost,
-    /// It raised the alarm CORRUPT.
-    Corrupt,
 }
 
 /// Live settings with their generation, which only rises.
@@ -203,5 +155,21 @@ mod tests {
         let newer = Latch { template_epoch: TEMPLATE_EPOCH + 1, ..*latch };
         assert_eq!(Latch::parse(&newer.to_text()), Err(Error::NewerTemplate { found: TEMPLATE_EPOCH + 1 }));
         assert!(matches!(Latch::parse("{}"), Err(Error::Unreadable { .. })));
+    }
+
+    /// Written by the operator that knew neither ids nor deadlines of operations.
+    const WITHOUT_ID: &str = include_str!("latch/without_operation_id.json");
+
+    #[test]
+    fn operation_of_an_operator_that_knew_no_ids_is_read() {
+        let latch = Latch::parse(WITHOUT_ID).unwrap();
+        let operation = latch.operation.clone().unwrap();
+        let disk = latch.members[2].disk.clone();
+        assert_eq!(operation.work, Work::Remove { disk, reason: RemovalReason::ScaleIn });
+        assert_eq!((operation.id, operation.deadline, operation.attempt), (None, None, 1));
+        assert_eq!(operation.started_at, "2026-11-27T04:00:00.123456789Z".parse().unwrap());
+        let id = Some(ulid::Ulid::from_parts(7, 7));
+        let written = Latch { operation: Some(Operation { id, ..operation }), ..latch };
+        assert_eq!(Latch::parse(&written.to_text()), Ok(written));
     }
 }

@@ -3,6 +3,7 @@
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::crd::QuorateClusterStatus;
+use crate::latch::Operation;
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -14,6 +15,8 @@ pub struct Metrics {
     duration: HistogramVec,
     conditions: IntGaugeVec,
     margin: IntGaugeVec,
+    operation_started: IntGaugeVec,
+    operation_deadline: IntGaugeVec,
     leader: IntGauge,
 }
 
@@ -45,6 +48,17 @@ impl Metrics {
         let cluster = ["namespace", "name"];
         let conditions = gauge("condition", "1 when the condition holds.", &["namespace", "name", "type"])?;
         let margin = gauge("quorum_margin", "Voters that may still fail; negative without quorum.", &cluster)?;
+        let operation = ["namespace", "name", "type"];
+        let operation_started = gauge(
+            "operation_started_timestamp_seconds",
+            "When the operation under way began; absent while there is none.",
+            &operation,
+        )?;
+        let operation_deadline = gauge(
+            "operation_deadline_timestamp_seconds",
+            "Until when the operation under way shall have come to its next stage; absent while there is none.",
+            &operation,
+        )?;
         let duration = HistogramVec::new(
             HistogramOpts::new("reconcile_duration_seconds", "Time of one round including its action.")
                 .buckets(vec![0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0]),
@@ -53,7 +67,19 @@ impl Metrics {
         let leader = IntGauge::new("leader", "1 while this process holds the lease.")?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(leader.clone()))?;
-        Ok(Self { registry, reconciles, failures, actions, stalls, duration, conditions, margin, leader })
+        Ok(Self {
+            registry,
+            reconciles,
+            failures,
+            actions,
+            stalls,
+            duration,
+            conditions,
+            margin,
+            operation_started,
+            operation_deadline,
+            leader,
+        })
     }
 
     /// Counts a round and times it until the guard is dropped.
@@ -91,6 +117,25 @@ impl Metrics {
         if let Some(quorum) = &status.quorum {
             self.margin.with_label_values(&[namespace, name]).set(i64::from(quorum.margin));
         }
+        self.forget_operation(namespace, name);
+        if let Some(operation) = &status.operation {
+            let labels = [namespace, name, &operation.kind];
+            let times =
+                [(&self.operation_started, &operation.started_at), (&self.operation_deadline, &operation.deadline)];
+            for (gauge, time) in times {
+                if let Some(time) = time {
+                    gauge.with_label_values(&labels).set(time.0.as_second());
+                }
+            }
+        }
+    }
+
+    fn forget_operation(&self, namespace: &str, name: &str) {
+        for kind in Operation::KINDS {
+            // An absent series is what is wanted; there is nothing to do when it was never there.
+            let _ = self.operation_started.remove_label_values(&[namespace, name, kind]);
+            let _ = self.operation_deadline.remove_label_values(&[namespace, name, kind]);
+        }
     }
 
     /// Forgets a cluster that is gone.
@@ -100,6 +145,7 @@ impl Metrics {
             let _ = self.conditions.remove_label_values(&[namespace, name, &condition.type_]);
         }
         let _ = self.margin.remove_label_values(&[namespace, name]);
+        self.forget_operation(namespace, name);
     }
 
     /// The text that Prometheus reads.
@@ -110,7 +156,29 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::crd::status::OperationStatus;
+
+    #[test]
+    fn operation_is_shown_with_its_deadline_until_it_is_over() {
+        let metrics = Metrics::default();
+        let time = |second| Some(Time(jiff::Timestamp::from_second(second).unwrap()));
+        let mut status = QuorateClusterStatus::default();
+        for kind in Operation::KINDS {
+            let (kind, started_at, deadline) = (kind.to_owned(), time(100), time(700));
+            status.operation = Some(OperationStatus { kind, started_at, deadline, ..OperationStatus::default() });
+            metrics.show("team", "main", &status);
+        }
+        let text = metrics.render().unwrap();
+        let labels = "{name=\"main\",namespace=\"team\",type=\"Replace\"}";
+        assert!(text.contains(&format!("operation_deadline_timestamp_seconds{labels} 700")), "{text}");
+        assert_eq!(text.matches("quorate_operator_operation_started_timestamp_seconds{").count(), 1, "{text}");
+        status.operation = None;
+        metrics.show("team", "main", &status);
+        assert!(!metrics.render().unwrap().contains("timestamp_seconds{"));
+    }
 
     #[test]
     fn counted_things_are_rendered_with_the_prefix() {

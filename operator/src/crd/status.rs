@@ -99,6 +99,10 @@ pub struct StorageStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationStatus {
+    /// A ULID: it sorts by when the operation began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 26))]
+    pub id: Option<String>,
     /// ScaleOut, ScaleIn or Replace.
     #[serde(rename = "type")]
     pub kind: String,
@@ -108,6 +112,13 @@ pub struct OperationStatus {
     pub step: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// Until when it shall have come to its next stage. Over it the condition Stalled is true with reason OperationOverdue, and the
+    /// operation goes on being tried; a next stage has a deadline of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Disks that a joining member began on; more than 1 when the disk of its pod was replaced before it was a member.
+    #[serde(default)]
+    pub attempt: i32,
     pub message: String,
 }
 

@@ -13,6 +13,8 @@ use super::Facts;
 pub struct Decision {
     pub facts: Facts,
     pub step: Step,
+    /// The operation under way did not come to its next stage in time; the step is taken nevertheless.
+    pub overdue: Option<Stall>,
 }
 
 /// The outcome of planning.
@@ -50,6 +52,14 @@ impl Step {
 
     pub(crate) fn stall(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Stall(Stall { reason, message: message.into() })
+    }
+
+    /// Why no step is safe, if none is.
+    pub fn stalled(&self) -> Option<&Stall> {
+        match self {
+            Self::Stall(stall) => Some(stall),
+            _ => None,
+        }
     }
 }
 

@@ -62,10 +62,7 @@ fn delete_volume(observed: &Observed, latch: Option<&Latch>) -> Option<Step> {
 }
 
 fn recorded(latch: &Latch) -> impl Iterator<Item = &str> {
-    let operation = latch.operation.iter().filter_map(|operation| match operation {
-        Operation::Join { disk, .. } => disk.as_ref(),
-        Operation::Remove { disk, .. } | Operation::Retire { disk, .. } => Some(disk),
-    });
+    let operation = latch.operation.iter().filter_map(Operation::disk);
     latch
         .members
         .iter()

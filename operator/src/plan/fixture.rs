@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use ulid::Ulid;
 
 use crate::desired::Desired;
 use crate::id::Id;
-use crate::latch::{Disk, FORMAT, Latch, LatchedMember, Phase, Tuning};
+use crate::latch::{Disk, FORMAT, Latch, LatchedMember, Operation, Phase, Tuning, Work};
 use crate::observed::{
     Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, PodSeen, Progress,
     Role, StatefulSetSeen, VolumeMark, VolumeSeen,
@@ -33,6 +35,13 @@ pub const CLUSTER: Id = Id(0xc1);
 /// A disk of an ordinal.
 pub fn disk(ordinal: u32) -> Disk {
     Disk { member_id: member(ordinal), disk_id: format!("disk-{ordinal}"), pvc_uid: format!("pvc-{ordinal}") }
+}
+
+/// An operation that began at the epoch and has an hour.
+pub fn operation(ordinal: u32, work: Work) -> Operation {
+    let started_at = Timestamp::UNIX_EPOCH;
+    let (id, deadline) = (Some(Ulid::from_parts(0, 1)), Some(started_at + SignedDuration::from_hours(1)));
+    Operation { id, ordinal, started_at, deadline, attempt: 1, work }
 }
 
 /// A founded cluster in which every one of `count` members is healthy and ordinal 0 leads.

@@ -2,20 +2,22 @@
 //! that disk, admitted, caught up and promoted (rule B; one learner at a time).
 
 use crate::id;
-use crate::latch::{Disk, Latch, Operation, RemovalReason};
+use crate::latch::{Disk, Latch, Operation, RemovalReason, Work};
 use crate::observed::{Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberState, VolumeSeen};
 
 use super::bootstrap::{await_pod, mark};
 use super::facts::{LAG_ENTRIES_MAX, state};
 use super::guard::{self, Guard, Votes, guard};
+use super::operation;
 use super::{Action, Context, MembershipChange, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
-    let Some(Operation::Join { ordinal, disk, .. }) = &latch.operation else { return None };
+    let operation = latch.operation.as_ref()?;
+    let Work::Join { disk } = &operation.work else { return None };
     let configuration = context.observed.configuration.as_ref()?;
-    let join = Join { context, latch, resource_version, configuration, ordinal: *ordinal, disk: disk.as_ref() };
-    Some(join.next())
+    let (ordinal, disk) = (operation.ordinal, disk.as_ref());
+    Some(Join { context, latch, resource_version, configuration, operation, ordinal, disk }.next())
 }
 
 struct Join<'a> {
@@ -23,6 +25,7 @@ struct Join<'a> {
     latch: &'a Latch,
     resource_version: &'a str,
     configuration: &'a Configuration,
+    operation: &'a Operation,
     ordinal: u32,
     disk: Option<&'a Disk>,
 }
@@ -90,10 +93,12 @@ impl<'a> Join<'a> {
         let member_id =
             id::joining_member(&self.context.desired.peer_url(self.ordinal), &state.disk_id, self.configuration.index);
         let disk = Disk { member_id, disk_id: state.disk_id.clone(), pvc_uid: volume.uid.clone() };
-        self.write(
-            Some(Operation::Join { ordinal: self.ordinal, started_at: self.started_at(), disk: Some(disk) }),
-            "the disk of the joining member is recorded",
-        )
+        let work = Work::Join { disk: Some(disk) };
+        let operation = match self.disk {
+            None => operation::advance(self.context, self.operation, work),
+            Some(_) => operation::try_again(self.operation, work),
+        };
+        self.write(Some(operation), "the disk of the joining member is recorded")
     }
 
     fn add_learner(&self, disk: &Disk) -> Step {
@@ -174,20 +179,16 @@ impl<'a> Join<'a> {
     fn turn_back(&self, disk: &Disk, why: &'static str) -> Step {
         let reason =
             if self.ordinal < self.context.desired.replicas { RemovalReason::DiskLost } else { RemovalReason::ScaleIn };
-        self.write(
-            Some(Operation::Remove { ordinal: self.ordinal, started_at: self.context.now, disk: disk.clone(), reason }),
-            why,
-        )
+        let work = Work::Remove { disk: disk.clone(), reason };
+        self.write(Some(operation::begin(self.context, self.ordinal, work)), why)
     }
 
     /// The learner was never added: nothing to undo but the volume, when no member shall be there at all.
     fn give_up(&self, disk: Option<&Disk>) -> Step {
         let unwanted = disk.filter(|_| self.ordinal >= self.context.desired.replicas);
-        let operation = unwanted.map(|disk| Operation::Retire {
-            ordinal: self.ordinal,
-            started_at: self.context.now,
-            disk: disk.clone(),
-            reason: RemovalReason::ScaleIn,
+        let operation = unwanted.map(|disk| {
+            let work = Work::Retire { disk: disk.clone(), reason: RemovalReason::ScaleIn };
+            operation::begin(self.context, self.ordinal, work)
         });
         self.write(operation, "joining is given up before the member was added")
     }
@@ -202,9 +203,5 @@ impl<'a> Join<'a> {
         let action =
             Action::WriteLatch { latch: Box::new(latch), resource_version: self.resource_version.to_owned(), what };
         Step::act(action, what)
-    }
-
-    fn started_at(&self) -> jiff::Timestamp {
-        self.latch.operation.as_ref().map_or(self.context.now, Operation::started_at)
     }
 }

@@ -11,6 +11,7 @@ mod facts;
 pub mod guard;
 mod identity;
 mod join;
+mod operation;
 mod record;
 mod remove;
 mod replace;
@@ -38,14 +39,17 @@ pub(crate) struct Context<'a> {
     pub observed: &'a Observed,
     pub facts: &'a Facts,
     pub now: Timestamp,
+    /// Randomness for the id of an operation that begins; drawn by the caller.
+    pub entropy: u128,
 }
 
-/// The next step and the facts it rests on.
-pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Decision {
+/// The next step and the facts it rests on. `entropy` becomes part of the id of an operation that begins now.
+pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, entropy: u128) -> Decision {
     let facts = Facts::new(desired, observed);
-    let context = Context { desired, observed, facts: &facts, now };
+    let context = Context { desired, observed, facts: &facts, now, entropy };
     let step = next(context);
-    Decision { facts, step }
+    let overdue = operation::overdue(context, &step);
+    Decision { facts, step, overdue }
 }
 
 fn next(context: Context<'_>) -> Step {
@@ -66,7 +70,7 @@ fn next(context: Context<'_>) -> Step {
         bootstrap::next,
         record::next,
         quorum,
-        operation,
+        operation_under_way,
         replace::next,
         scale::next,
         tune::next,
@@ -128,7 +132,7 @@ fn quorum(context: Context<'_>) -> Option<Step> {
 }
 
 /// Goes on with the operation in the latch.
-fn operation(context: Context<'_>) -> Option<Step> {
+fn operation_under_way(context: Context<'_>) -> Option<Step> {
     join::next(context).or_else(|| remove::next(context))
 }
 

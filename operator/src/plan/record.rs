@@ -1,10 +1,11 @@
 //! Keeps the latch's list of members equal to the configuration, and ends the operation that got there.
 //! The configuration is the truth; the latch is what is left of it when no quorum answers.
 
-use crate::latch::{Disk, Latch, LatchedMember, Operation};
+use crate::latch::{Disk, Latch, LatchedMember, Operation, Work};
 use crate::observed::{Configuration, LatchSeen};
 
 use super::guard::{Guard, guard};
+use super::operation::{advance, complete};
 use super::{Action, Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -52,11 +53,8 @@ fn members(
 
 fn disk_of(latch: &Latch, ordinal: u32, id: crate::id::Id) -> Option<Disk> {
     let recorded = latch.members.iter().map(|member| (member.ordinal, &member.disk));
-    let joining = match &latch.operation {
-        Some(Operation::Join { ordinal, disk: Some(disk), .. }) => Some((*ordinal, disk)),
-        Some(Operation::Remove { ordinal, disk, .. }) => Some((*ordinal, disk)),
-        _ => None,
-    };
+    let under_way = latch.operation.as_ref().filter(|operation| !matches!(operation.work, Work::Retire { .. }));
+    let joining = under_way.and_then(|operation| Some((operation.ordinal, operation.disk()?)));
     recorded
         .chain(joining)
         .find(|(recorded, disk)| *recorded == ordinal && disk.member_id == id)
@@ -67,17 +65,18 @@ fn disk_of(latch: &Latch, ordinal: u32, id: crate::id::Id) -> Option<Disk> {
 fn operation(context: Context<'_>, latch: &Latch, configuration: &Configuration) -> Option<Operation> {
     let operation = latch.operation.as_ref()?;
     let configured = |id| configuration.members.iter().find(|member| member.id == id);
-    match operation {
-        Operation::Join { disk: Some(disk), .. }
-            if configured(disk.member_id).is_some_and(|member| !member.learner) =>
-        {
-            None
+    match &operation.work {
+        Work::Join { disk: Some(disk) } if configured(disk.member_id).is_some_and(|member| !member.learner) => None,
+        Work::Join { disk: Some(disk) } if configured(disk.member_id).is_some() && !is_recorded(latch, disk) => {
+            Some(advance(context, operation, operation.work.clone()))
         }
-        Operation::Remove { ordinal, disk, reason, .. }
-            if guard(Guard::MemberGone, configured(disk.member_id).is_none()) =>
-        {
-            Some(Operation::Retire { ordinal: *ordinal, started_at: context.now, disk: disk.clone(), reason: *reason })
+        Work::Remove { disk, reason } if guard(Guard::MemberGone, configured(disk.member_id).is_none()) => {
+            Some(advance(context, operation, Work::Retire { disk: disk.clone(), reason: *reason }))
         }
-        other => Some(other.clone()),
+        _ => Some(complete(context, operation)),
     }
+}
+
+fn is_recorded(latch: &Latch, disk: &Disk) -> bool {
+    latch.members.iter().any(|member| member.disk.member_id == disk.member_id)
 }

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 
 use crate::crd::VolumePolicy;
-use crate::latch::{Disk, Latch, Operation, RemovalReason};
+use crate::latch::{Disk, Latch, RemovalReason, Work};
 use crate::observed::{Configuration, LatchSeen, MemberPhase};
 
 use super::guard::{self, Guard, Votes, guard};
@@ -13,13 +13,13 @@ use super::{Action, Context, MembershipChange, Step};
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
     let configuration = context.observed.configuration.as_ref()?;
-    match latch.operation.as_ref()? {
-        Operation::Join { .. } => None,
-        Operation::Remove { ordinal, disk, reason, .. } => {
-            Some(remove(context, configuration, *ordinal, disk, *reason))
-        }
-        Operation::Retire { ordinal, disk, reason, .. } => {
-            Some(retire(context, latch, resource_version, configuration, *ordinal, disk, *reason))
+    let operation = latch.operation.as_ref()?;
+    let ordinal = operation.ordinal;
+    match &operation.work {
+        Work::Join { .. } => None,
+        Work::Remove { disk, reason } => Some(remove(context, configuration, ordinal, disk, *reason)),
+        Work::Retire { disk, reason } => {
+            Some(retire(context, latch, resource_version, configuration, ordinal, disk, *reason))
         }
     }
 }
@@ -89,7 +89,7 @@ fn drain(context: Context<'_>, ordinal: u32, disk: &Disk) -> Option<Step> {
         return Some(Step::act(Action::Drain { ordinal, draining: true }, leaving));
     }
     let operation = context.observed.latch.latch()?.operation.as_ref()?;
-    let waited = context.now.duration_since(operation.started_at());
+    let waited = context.now.duration_since(operation.started_at);
     let waits = state.client_connections > 0 && (SignedDuration::ZERO..DRAIN_MAX).contains(&waited);
     let pod = context.desired.pod(ordinal);
     waits.then(|| {

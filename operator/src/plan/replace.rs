@@ -1,10 +1,11 @@
 //! A voter whose disk is provably gone, or that is corrupt, leaves; `scale` then fills its place with a new member
 //! under a new id (rules B and E). An unhealthy voter without evidence is left alone: its pod comes back by itself.
 
-use crate::latch::{Operation, RemovalReason};
+use crate::latch::{RemovalReason, Work};
 use crate::observed::LatchSeen;
 
 use super::guard::{Guard, guard};
+use super::operation;
 use super::{Action, Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -12,7 +13,7 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let (ordinal, reason) = candidate(context)?;
     let disk = latch.member(ordinal)?.disk.clone();
     let mut latch = latch.clone();
-    latch.operation = Some(Operation::Remove { ordinal, started_at: context.now, disk, reason });
+    latch.operation = Some(operation::begin(context, ordinal, Work::Remove { disk, reason }));
     let what = match reason {
         RemovalReason::Corrupt => "a corrupt member is being replaced",
         RemovalReason::DiskLost | RemovalReason::ScaleIn => "a member that lost its disk is being replaced",

@@ -1,16 +1,17 @@
 //! From the voters there are to the voters there shall be, one operation after the other.
 
-use crate::latch::{Latch, Operation, RemovalReason};
+use crate::latch::{Latch, Operation, RemovalReason, Work};
 use crate::observed::LatchSeen;
 
+use super::operation::begin;
 use super::{Action, Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
     let operation = stray_learner(context, latch).or_else(|| surplus(context, latch)).or_else(|| missing(context))?;
-    let what = match &operation {
-        Operation::Join { .. } => "a member is being added",
-        Operation::Remove { .. } | Operation::Retire { .. } => "a member is being removed",
+    let what = match &operation.work {
+        Work::Join { .. } => "a member is being added",
+        Work::Remove { .. } | Work::Retire { .. } => "a member is being removed",
     };
     let mut latch = latch.clone();
     latch.operation = Some(operation);
@@ -23,7 +24,7 @@ fn stray_learner(context: Context<'_>, latch: &Latch) -> Option<Operation> {
     let learner = context.observed.configuration.as_ref()?.learner()?;
     let ordinal = context.desired.ordinal(&learner.name)?;
     let disk = latch.member(ordinal)?.disk.clone();
-    Some(Operation::Join { ordinal, started_at: context.now, disk: Some(disk) })
+    Some(begin(context, ordinal, Work::Join { disk: Some(disk) }))
 }
 
 /// The highest voter above the wanted size, but not while a member that stays has to come back first: rule D would
@@ -34,11 +35,11 @@ fn surplus(context: Context<'_>, latch: &Latch) -> Option<Operation> {
         return None;
     }
     let disk = latch.member(ordinal)?.disk.clone();
-    Some(Operation::Remove { ordinal, started_at: context.now, disk, reason: RemovalReason::ScaleIn })
+    Some(begin(context, ordinal, Work::Remove { disk, reason: RemovalReason::ScaleIn }))
 }
 
 /// The lowest ordinal without a voter.
 fn missing(context: Context<'_>) -> Option<Operation> {
     let ordinal = (0..context.desired.replicas).find(|ordinal| !context.facts.voters.contains_key(ordinal))?;
-    Some(Operation::Join { ordinal, started_at: context.now, disk: None })
+    Some(begin(context, ordinal, Work::Join { disk: None }))
 }

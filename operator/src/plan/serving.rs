@@ -2,7 +2,7 @@
 //! budget select, so that members come back into service while no operator runs; here it is taken from those that do not
 //! belong there, before anything else is decided about them, and given back when they do.
 
-use crate::latch::{Latch, Operation};
+use crate::latch::{Latch, Work};
 use crate::observed::{LatchSeen, MemberPhase, MemberState};
 
 use super::identity::is_copy;
@@ -57,7 +57,8 @@ fn unfit(context: Context<'_>, latch: &Latch, ordinal: u32) -> Option<Option<&'s
 
 /// `remove` says when a member that leaves shall have no clients any more.
 fn leaves(latch: &Latch, ordinal: u32) -> bool {
-    matches!(latch.operation, Some(Operation::Remove { ordinal: leaving, .. }) if leaving == ordinal)
+    let leaving = latch.operation.as_ref().filter(|operation| matches!(operation.work, Work::Remove { .. }));
+    leaving.is_some_and(|operation| operation.ordinal == ordinal)
 }
 
 fn is_configured(context: Context<'_>, state: &MemberState) -> bool {

@@ -1,7 +1,7 @@
 //! How many pods there are, and how many an eviction must leave: counted from membership, never from the spec alone.
 
 use crate::desired::Desired;
-use crate::latch::Operation;
+use crate::latch::Work;
 use crate::observed::{MemberPhase, Observed};
 
 use super::facts;
@@ -11,9 +11,9 @@ use super::guard;
 pub fn statefulset_replicas(desired: &Desired, observed: &Observed) -> u32 {
     let Some(latch) = observed.latch.latch() else { return 1 };
     let configured = observed.configuration.iter().flat_map(|configuration| &configuration.members);
-    let target = latch.operation.as_ref().and_then(|operation| match operation {
-        Operation::Join { ordinal, .. } | Operation::Remove { ordinal, .. } => Some(*ordinal),
-        Operation::Retire { .. } => None,
+    let target = latch.operation.as_ref().and_then(|operation| match operation.work {
+        Work::Join { .. } | Work::Remove { .. } => Some(operation.ordinal),
+        Work::Retire { .. } => None,
     });
     configured
         .filter_map(|member| desired.ordinal(&member.name))

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::latch::{Operation, RemovalReason};
+use crate::latch::{Operation, RemovalReason, Work};
 use crate::observed::{LatchSeen, MemberSeen, MemberState, Observed};
 use crate::render::{Child, Drift};
 use crate::tls::{LeafKind, SecretKind};
@@ -12,7 +12,7 @@ use super::{Action, MembershipChange, Step, plan};
 use crate::desired::Desired;
 
 fn step(desired: &Desired, observed: &Observed) -> Step {
-    plan(desired, observed, Timestamp::UNIX_EPOCH).step
+    plan(desired, observed, Timestamp::UNIX_EPOCH, 7).step
 }
 
 fn action(desired: &Desired, observed: &Observed) -> Action {
@@ -34,6 +34,11 @@ fn written_operation(desired: &Desired, observed: &Observed) -> Option<Operation
         Action::WriteLatch { latch, .. } => latch.operation,
         other => panic!("the latch was to be written, not {other:?}"),
     }
+}
+
+fn removed(operation: &Operation) -> (u32, RemovalReason) {
+    let Work::Remove { reason, .. } = operation.work else { panic!("no removal: {operation:?}") };
+    (operation.ordinal, reason)
 }
 
 fn with_operation(observed: &mut Observed, operation: Operation) {
@@ -107,7 +112,7 @@ fn refused_directory_stalls_with_what_its_server_says_and_is_worked_around_by_no
     // A joining member's.
     let mut observed = running(&desired(3), 2);
     observed.pods.insert(2, fixture::pod(2));
-    with_operation(&mut observed, Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: None });
+    with_operation(&mut observed, fixture::operation(2, Work::Join { disk: None }));
     refuse(&mut observed, 2);
     assert_eq!(message(&observed).0, "DirectoryRefused");
 }
@@ -162,7 +167,7 @@ fn copy_of_a_disk_is_not_counted_on_and_is_replaced_once_it_is_deleted() {
     observed.volumes.remove(&1);
     observed.members.insert(1, MemberSeen::Silent { reason: "gone".to_owned() });
     let operation = written_operation(&desired, &observed).unwrap();
-    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::DiskLost, .. }));
+    assert_eq!(removed(&operation), (1, RemovalReason::DiskLost));
 }
 
 #[test]
@@ -205,7 +210,7 @@ fn pod_goes_back_into_service_when_its_member_answers_and_belongs_and_silence_ch
 fn disk_of_a_removed_member_is_set_aside_for_the_owner_that_it_had() {
     let desired = desired(3);
     let mut observed = running(&desired, 2);
-    with_operation(&mut observed, Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: None });
+    with_operation(&mut observed, fixture::operation(2, Work::Join { disk: None }));
     let mut state = fixture::state(&desired, 2, 3);
     (state.phase, state.owner_uid) = (crate::observed::MemberPhase::Removed, "uid-0".to_owned());
     observed.pods.insert(2, fixture::pod(2));
@@ -227,7 +232,7 @@ fn learner_has_the_voters_timers_before_it_votes() {
     let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
     latch.members[2].voter = false;
     latch.tuning.timers = slow;
-    let joined = Operation::Join { ordinal: 2, started_at: Timestamp::UNIX_EPOCH, disk: Some(fixture::disk(2)) };
+    let joined = fixture::operation(2, Work::Join { disk: Some(fixture::disk(2)) });
     with_operation(&mut observed, joined);
     assert_eq!(action(&desired, &observed), Action::SetTimers { ordinal: 2, generation: 3, timers: slow });
     let state = fixture::state(&desired, 2, 3);
@@ -249,7 +254,7 @@ fn lost_disk_of_one_of_three_is_replaced_and_a_silent_one_is_not() {
     observed.volumes.get_mut(&1).unwrap().uid = "pvc-new".to_owned();
     observed.members.insert(1, awaiting(&desired, 1, "disk-new"));
     let operation = written_operation(&desired, &observed).unwrap();
-    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::DiskLost, .. }));
+    assert_eq!(removed(&operation), (1, RemovalReason::DiskLost));
     with_operation(&mut observed, operation);
     let expected =
         Action::ChangeMembership { expected_index: 10, change: MembershipChange::Remove(fixture::member(1)) };
@@ -282,7 +287,7 @@ fn clients_go_before_their_member_does_and_are_waited_for_a_while() {
     assert!(matches!(step(&desired, &observed), Step::Wait { step: "AwaitDrain", .. }));
     let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(10);
     let removes = |step: Step| matches!(step, Step::Act { action: Action::ChangeMembership { .. }, .. });
-    assert!(removes(plan(&desired, &observed, later).step), "some clients never go");
+    assert!(removes(plan(&desired, &observed, later, 7).step), "some clients never go");
     observed.members.insert(2, draining(0));
     assert!(removes(step(&desired, &observed)));
     // Called off.
@@ -298,7 +303,7 @@ fn leader_hands_over_before_it_is_removed() {
     let desired = desired(1);
     let mut observed = running(&desired, 2);
     let operation = written_operation(&desired, &observed).unwrap();
-    assert!(matches!(operation, Operation::Remove { ordinal: 1, reason: RemovalReason::ScaleIn, .. }));
+    assert_eq!(removed(&operation), (1, RemovalReason::ScaleIn));
     with_operation(&mut observed, operation);
     for ordinal in 0..2 {
         let mut state = fixture::state(&desired, ordinal, 2);

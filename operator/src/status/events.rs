@@ -26,11 +26,8 @@ fn told(reason: &'static str, subject: impl Into<String>, note: String) -> Optio
 pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &str) -> Option<Told> {
     let pod = |ordinal: &u32| desired.pod(*ordinal);
     match action {
-        Action::AddFinalizer
-        | Action::RemoveFinalizer
-        | Action::Apply(_)
-        | Action::WriteLatch { .. }
-        | Action::MarkVolume { .. } => None,
+        Action::AddFinalizer | Action::RemoveFinalizer | Action::Apply(_) | Action::MarkVolume { .. } => None,
+        Action::WriteLatch { latch: written, what, .. } => of_operation(desired, latch.latch(), written, what),
         Action::CreateLatch(latch) => {
             let (id, founder) = (latch.cluster_id, desired.pod(0));
             told("Founding", id, format!("cluster {id} is being founded on the disk of {founder}"))
@@ -107,6 +104,26 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
     }
 }
 
+/// An operation begins, which may replace another one, or is over.
+fn of_operation(desired: &Desired, before: Option<&Latch>, written: &Latch, what: &str) -> Option<Told> {
+    let before = before.and_then(|latch| latch.operation.as_ref());
+    let name = |operation: &Operation| {
+        let id = operation.id.map(|id| id.to_string()).unwrap_or_default();
+        (format!("{} of {}", operation.kind(), desired.pod(operation.ordinal)), id)
+    };
+    match (before, &written.operation) {
+        (before, Some(now)) if !before.is_some_and(|before| before.is(now)) => {
+            let (subject, id) = name(now);
+            told("OperationStarted", id.clone(), format!("{subject} began as operation {id}: {what}"))
+        }
+        (Some(over), None) => {
+            let (subject, id) = name(over);
+            told("OperationEnded", id.clone(), format!("{subject}, operation {id}, is over: {what}"))
+        }
+        _ => None,
+    }
+}
+
 fn of_change(desired: &Desired, latch: Option<&Latch>, change: &MembershipChange, why: &str) -> Option<Told> {
     match change {
         MembershipChange::AddLearner(member) => {
@@ -125,12 +142,8 @@ fn of_change(desired: &Desired, latch: Option<&Latch>, change: &MembershipChange
 /// Pod and id of a member of the latch or of the operation in it.
 fn name_of(desired: &Desired, latch: Option<&Latch>, id: crate::id::Id) -> String {
     let recorded = latch.into_iter().flat_map(|latch| &latch.members).map(|one| (one.ordinal, one.disk.member_id));
-    let operation = latch.and_then(|latch| latch.operation.as_ref()).and_then(|operation| match operation {
-        Operation::Join { ordinal, disk, .. } => Some((*ordinal, disk.as_ref()?.member_id)),
-        Operation::Remove { ordinal, disk, .. } | Operation::Retire { ordinal, disk, .. } => {
-            Some((*ordinal, disk.member_id))
-        }
-    });
+    let operation = latch.and_then(|latch| latch.operation.as_ref());
+    let operation = operation.and_then(|operation| Some((operation.ordinal, operation.disk()?.member_id)));
     match recorded.chain(operation).find(|(_, member)| *member == id) {
         Some((ordinal, _)) => format!("{} (member {id})", desired.pod(ordinal)),
         None => format!("member {id}"),
@@ -163,6 +176,7 @@ pub fn of_turns(before: Option<&QuorateClusterStatus>, now: &QuorateClusterStatu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latch::Work;
     use crate::plan::fixture;
 
     #[test]
@@ -177,6 +191,30 @@ mod tests {
             ("MemberRemoved", "main-2 (member 0000000000000102) left the cluster: its disk is gone")
         );
         assert_eq!(of_action(&desired, &observed.latch, &Action::AddFinalizer, ""), None);
+    }
+
+    #[test]
+    fn operation_is_told_when_it_begins_and_when_it_is_over() {
+        let desired = fixture::desired(3);
+        let observed = fixture::running(&desired, 2);
+        let LatchSeen::Present { latch: idle, .. } = observed.latch else { panic!("no latch") };
+        let operation = fixture::operation(2, Work::Join { disk: None });
+        let busy = Box::new(Latch { operation: Some(operation.clone()), ..(*idle).clone() });
+        let told = |before: &Latch, written: &Latch| {
+            let (before, written) = (Box::new(before.clone()), Box::new(written.clone()));
+            let before = LatchSeen::Present { latch: before, resource_version: "1".to_owned() };
+            let write = Action::WriteLatch { latch: written, resource_version: "1".to_owned(), what: "it says so" };
+            of_action(&desired, &before, &write, "").map(|told| (told.reason, told.note))
+        };
+        let id = operation.id.unwrap();
+        let began = format!("ScaleOut of main-2 began as operation {id}: it says so");
+        assert_eq!(told(&idle, &busy), Some(("OperationStarted", began)));
+        let over = format!("ScaleOut of main-2, operation {id}, is over: it says so");
+        assert_eq!(told(&busy, &idle), Some(("OperationEnded", over)));
+        let next = Operation { work: Work::Join { disk: Some(fixture::disk(2)) }, ..operation.clone() };
+        assert_eq!(told(&busy, &Latch { operation: Some(next), ..(*idle).clone() }), None, "the next stage");
+        let unnamed = Latch { operation: Some(Operation { id: None, ..operation }), ..(*idle).clone() };
+        assert_eq!(told(&unnamed, &busy), None, "an id is given");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftS
 use crate::crd::{LABEL_CLUSTER, MemberStatus, QuorateClusterStatus};
 use crate::desired::{Desired, quantity_bytes};
 use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed, Role, VolumeSeen};
-use crate::plan::{Facts, Step};
+use crate::plan::{Facts, Stall, Step};
 
 use super::conditions;
 
@@ -17,6 +17,8 @@ pub struct View<'a> {
     pub observed: &'a Observed,
     pub facts: &'a Facts,
     pub step: &'a Step,
+    /// Of the operation under way, when it did not get on in time.
+    pub overdue: Option<&'a Stall>,
     pub certificates: Vec<CertificateStatus>,
     pub previous: Option<&'a QuorateClusterStatus>,
     pub now: Timestamp,
@@ -103,14 +105,21 @@ fn operation(view: &View<'_>) -> Option<OperationStatus> {
         Step::Paused => ("Paused", "mutations are switched off".to_owned()),
         Step::Steady | Step::Gone => ("Done", String::new()),
     };
-    let seconds = operation.started_at().as_second();
     Some(OperationStatus {
+        id: operation.id.map(|id| id.to_string()),
         kind: operation.kind().to_owned(),
-        target: view.desired.pod(operation.ordinal()),
+        target: view.desired.pod(operation.ordinal),
         step: step.to_owned(),
-        started_at: Timestamp::from_second(seconds).ok().map(Time),
+        started_at: whole_seconds(operation.started_at),
+        deadline: operation.deadline.and_then(whole_seconds),
+        attempt: i32::try_from(operation.attempt).unwrap_or(i32::MAX),
         message,
     })
+}
+
+/// What the API server keeps of a time.
+fn whole_seconds(time: Timestamp) -> Option<Time> {
+    Timestamp::from_second(time.as_second()).ok().map(Time)
 }
 
 /// Members of the configuration or the latch, and pods that want to become one.
@@ -208,19 +217,26 @@ fn role(state: Option<&MemberState>, is_learner: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latch::Work;
+    use crate::observed::LatchSeen;
     use crate::plan::{fixture, plan};
 
     fn status(observed: &Observed, replicas: u32) -> QuorateClusterStatus {
+        status_at(observed, replicas, Timestamp::UNIX_EPOCH)
+    }
+
+    fn status_at(observed: &Observed, replicas: u32, now: Timestamp) -> QuorateClusterStatus {
         let desired = fixture::desired(replicas);
-        let decision = plan(&desired, observed, Timestamp::UNIX_EPOCH);
+        let decision = plan(&desired, observed, now, 7);
         view(&View {
             desired: &desired,
             observed,
             facts: &decision.facts,
             step: &decision.step,
+            overdue: decision.overdue.as_ref(),
             certificates: Vec::new(),
             previous: None,
-            now: Timestamp::UNIX_EPOCH,
+            now,
         })
     }
 
@@ -228,6 +244,20 @@ mod tests {
     fn status_of_a_whole_cluster() {
         let desired = fixture::desired(3);
         insta::assert_yaml_snapshot!(status(&fixture::running(&desired, 3), 3));
+    }
+
+    #[test]
+    fn operation_that_did_not_get_on_in_time_is_stalled_and_still_shown_as_it_is() {
+        let desired = fixture::desired(3);
+        let mut observed = fixture::running(&desired, 2);
+        let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+        latch.operation = Some(fixture::operation(2, Work::Join { disk: None }));
+        let seen = |minutes: i64| {
+            let status = status_at(&observed, 3, Timestamp::from_second(minutes * 60).unwrap());
+            let pick = |kind: &&str| status.conditions.iter().find(|one| one.type_ == *kind).cloned();
+            (status.operation, ["Stalled", "Reconciling", "Ready"].iter().filter_map(pick).collect::<Vec<_>>())
+        };
+        insta::assert_yaml_snapshot!([seen(59), seen(60)]);
     }
 
     #[test]

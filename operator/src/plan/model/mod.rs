@@ -139,7 +139,7 @@ fn next_act(world: &World, silent: Option<u32>) -> Option<Planned> {
         return None;
     }
     let observed = world.observe(silent);
-    match plan(&world.desired, &observed, Timestamp::UNIX_EPOCH).step {
+    match plan(&world.desired, &observed, Timestamp::UNIX_EPOCH, 0).step {
         Step::Act { action, .. } => Some(world.planned(action, &observed)),
         _ => None,
     }
@@ -156,7 +156,7 @@ fn rest(mut world: World) -> Result<(World, Step), Violation> {
             Some(planned) => world = world.act(&planned)?,
             None if !world.exists => return Ok((world, Step::Gone)),
             None => {
-                let step = plan(&world.desired, &world.observe(None), Timestamp::UNIX_EPOCH).step;
+                let step = plan(&world.desired, &world.observe(None), Timestamp::UNIX_EPOCH, 0).step;
                 return Ok((world, step));
             }
         }
