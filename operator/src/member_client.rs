@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 
 use crate::desired::{Limits, Timers};
 use crate::id::Id;
-use crate::observed::{Configuration, ConfiguredMember, MemberPhase, MemberState, Progress, Role};
+use crate::observed::{Bundles, Configuration, ConfiguredMember, MemberPhase, MemberState, Progress, Role};
 use crate::plan::MembershipChange;
 use crate::tls::Pair;
 
@@ -266,6 +266,7 @@ fn member_state(mut state: proto::MemberStateResponse) -> MemberState {
             request_bytes_max: limits.request_bytes_max,
             txn_ops_max: limits.txn_ops_max,
         },
+        bundles: Bundles { peers: state.peer_ca_sha256.clone(), clients: state.client_ca_sha256.clone() },
         corrupt,
         no_space,
         refusal: state.refusal.clone(),

@@ -196,6 +196,7 @@ pub struct MemberState {
     /// Generation of the timers that were pushed last; 0 when none were.
     pub timers_generation: u64,
     pub limits: Limits,
+    pub bundles: Bundles,
     /// Members with the alarm CORRUPT, as this member knows them.
     pub corrupt: Vec<Id>,
     /// Members with the alarm NOSPACE.
@@ -213,6 +214,13 @@ impl MemberState {
     pub fn longest_round_trip(&self) -> Option<u64> {
         self.progress.iter().map(|progress| progress.round_trip_microseconds).max().filter(|longest| *longest > 0)
     }
+}
+
+/// The CA bundles that a member has in force: the sha256 of each file in lower-case hex, empty on a plane without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundles {
+    pub peers: String,
+    pub clients: String,
 }
 
 /// Where a member is on its way.

@@ -159,6 +159,10 @@ pub struct MemberStatus {
     /// Revision of the StatefulSet that its pod was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision_hash: Option<String>,
+    /// The CA bundles that it has in force: the first 16 hex digits of the sha256 of two lines, the sha256 in hex of the file for peers
+    /// and that for clients (an empty line where there is none). Equal on members that trust the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_hash: Option<String>,
     /// Why the member is not healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

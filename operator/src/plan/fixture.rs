@@ -10,8 +10,8 @@ use crate::desired::Desired;
 use crate::id::Id;
 use crate::latch::{Disk, FORMAT, Latch, LatchedMember, Operation, Phase, Tuning, Work};
 use crate::observed::{
-    Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, PodSeen, Progress,
-    Role, StatefulSetSeen, VolumeMark, VolumeSeen,
+    Bundles, Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, PodSeen,
+    Progress, Role, StatefulSetSeen, VolumeMark, VolumeSeen,
 };
 
 /// A cluster `team/main` of this size.
@@ -152,6 +152,7 @@ pub fn state(desired: &Desired, ordinal: u32, count: u32) -> MemberState {
         timers: desired.timers,
         timers_generation: 0,
         limits: desired.limits,
+        bundles: Bundles { peers: "aa".repeat(32), clients: "bb".repeat(32) },
         corrupt: Vec::new(),
         no_space: Vec::new(),
         refusal: String::new(),

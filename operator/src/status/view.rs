@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest as _, Sha256};
 
 use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftStatus, StorageStatus};
 use crate::crd::{LABEL_CLUSTER, MemberStatus, QuorateClusterStatus};
 use crate::desired::{Desired, quantity_bytes};
-use crate::observed::{MemberPhase, MemberSeen, MemberState, Observed, Role, VolumeSeen};
+use crate::observed::{Bundles, MemberPhase, MemberSeen, MemberState, Observed, Role, VolumeSeen};
 use crate::plan::{Facts, Stall, Step};
 
 use super::conditions;
@@ -166,6 +167,7 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
                 .get(&ordinal)
                 .map(|pod| pod.revision.clone())
                 .filter(|revision| !revision.is_empty()),
+            ca_bundle_hash: state.and_then(|state| ca_bundle_hash(&state.bundles)),
             message: (!is_healthy).then(|| view.trouble(ordinal)),
         }
     };
@@ -190,6 +192,14 @@ fn storage(view: &View<'_>) -> Option<StorageStatus> {
             .map(|(ordinal, _)| desired.volume(*ordinal))
             .collect(),
     })
+}
+
+/// One short word for both bundles; `None` where there is neither.
+fn ca_bundle_hash(bundles: &Bundles) -> Option<String> {
+    const DIGITS: usize = 16;
+    let Bundles { peers, clients } = bundles;
+    let hash = hex::encode(Sha256::digest(format!("{peers}\n{clients}\n")));
+    (!peers.is_empty() || !clients.is_empty()).then(|| hash[..DIGITS].to_owned())
 }
 
 /// Microseconds in milliseconds and powers of two, lest every round be a write of status.
@@ -258,6 +268,26 @@ mod tests {
             (status.operation, ["Stalled", "Reconciling", "Ready"].iter().filter_map(pick).collect::<Vec<_>>())
         };
         insta::assert_yaml_snapshot!([seen(59), seen(60)]);
+    }
+
+    #[test]
+    fn member_with_another_bundle_is_told_by_its_hash() {
+        let desired = fixture::desired(3);
+        let mut observed = fixture::running(&desired, 3);
+        let hashes = |observed: &Observed| -> Vec<Option<String>> {
+            status(observed, 3).members.into_iter().map(|member| member.ca_bundle_hash).collect()
+        };
+        let mut state = fixture::state(&desired, 1, 3);
+        state.bundles.peers = "cc".repeat(32);
+        observed.members.insert(1, MemberSeen::Answered(Box::new(state.clone())));
+        let seen = hashes(&observed);
+        // What the description of the field says, by coreutils: printf '%s\n%s\n' aa… bb… | sha256sum
+        assert_eq!(seen[0].as_deref(), Some("913f9338fb6c1725"));
+        assert_eq!(seen[2], seen[0]);
+        assert_ne!(seen[1], seen[0]);
+        state.bundles = Bundles::default();
+        observed.members.insert(1, MemberSeen::Answered(Box::new(state)));
+        assert_eq!(hashes(&observed)[1], None, "without TLS");
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Admin for AdminService {
         let (owner, identity) =
             member.as_ref().map_or((None, None), |member| (member.owner.clone(), member.identity.clone()));
         let owner = owner.unwrap_or(Owner { uid: String::new(), name: String::new() });
+        let (client_ca_sha256, peer_ca_sha256) = bundles(self.admission.planes());
         let mut state = admin::MemberStateResponse {
             phase: phase(self.admission.phase()).into(),
             cluster_id: identity.as_ref().map_or(0, |identity| identity.cluster_id),
@@ -160,6 +161,8 @@ impl Admin for AdminService {
             owner_uid: owner.uid,
             owner_name: owner.name,
             version: version::QUORATE.to_owned(),
+            client_ca_sha256,
+            peer_ca_sha256,
             disk_age_seconds: member
                 .as_ref()
                 .map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
@@ -173,7 +176,7 @@ impl Admin for AdminService {
             ..Default::default()
         };
         if let Some(store) = self.admission.store() {
-            running_state(&store, self.admission.planes(), &mut state).await;
+            running_state(&store, &mut state).await;
             let Timers { heartbeat, election } = store.timers();
             state.timers = Some(admin::Timers {
                 heartbeat_milliseconds: millis(heartbeat),
@@ -267,12 +270,8 @@ impl Admin for AdminService {
         for plane in [&planes.client, &planes.peer, &planes.admin].into_iter().flatten() {
             plane.reload().map_err(|error| Status::failed_precondition(error.to_string()))?;
         }
-        let sha256 =
-            |plane: &Option<crate::tls::Plane>| plane.as_ref().map_or(String::new(), |plane| plane.ca_sha256());
-        Ok(Response::new(admin::ReloadTlsResponse {
-            client_ca_sha256: sha256(&planes.client),
-            peer_ca_sha256: sha256(&planes.peer),
-        }))
+        let (client_ca_sha256, peer_ca_sha256) = bundles(planes);
+        Ok(Response::new(admin::ReloadTlsResponse { client_ca_sha256, peer_ca_sha256 }))
     }
 
     async fn fence(&self, request: Request<admin::FenceRequest>) -> Result<Response<admin::FenceResponse>, Status> {
@@ -342,8 +341,14 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Hashes of the CA bundles in force for clients and for peers, lower-case hex; empty without a bundle.
+fn bundles(planes: &Planes) -> (String, String) {
+    let sha256 = |plane: &Option<crate::tls::Plane>| plane.as_ref().map_or(String::new(), |plane| plane.ca_sha256());
+    (sha256(&planes.client), sha256(&planes.peer))
+}
+
 /// What only a running member knows.
-async fn running_state(store: &Store, planes: &Planes, state: &mut admin::MemberStateResponse) {
+async fn running_state(store: &Store, state: &mut admin::MemberStateResponse) {
     let status = store.status();
     let role = match (status.role, status.is_learner) {
         (_, true) => admin::Role::Learner,
@@ -367,9 +372,6 @@ async fn running_state(store: &Store, planes: &Planes, state: &mut admin::Member
     let limits = wire_limits(store.limits());
     state.quota_bytes = limits.quota_bytes;
     state.limits = Some(limits);
-    let sha256 = |plane: &Option<crate::tls::Plane>| plane.as_ref().map_or(String::new(), |plane| plane.ca_sha256());
-    state.client_ca_sha256 = sha256(&planes.client);
-    state.peer_ca_sha256 = sha256(&planes.peer);
     let links = store.peers().all_links();
     if let Ok(inspection) = store.inspect().await {
         state.progress = inspection

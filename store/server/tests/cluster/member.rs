@@ -44,8 +44,13 @@ impl Member {
 
     /// As `static_cluster`, with TLS between the members by certificates that they make themselves.
     pub fn static_cluster_with_peer_auto_tls(folder: &Path, count: usize) -> Vec<Member> {
+        Member::static_cluster_with_peer_tls(folder, count, &["--peer-auto-tls".to_owned()])
+    }
+
+    /// As `static_cluster`, with TLS between the members as these flags say.
+    pub fn static_cluster_with_peer_tls(folder: &Path, count: usize, flags: &[String]) -> Vec<Member> {
         let secure = |i| {
-            let mut member = Member::new(folder, &format!("m{i}"), &["--peer-auto-tls".to_owned()]);
+            let mut member = Member::new(folder, &format!("m{i}"), flags);
             member.peer_scheme = "https";
             member
         };

@@ -171,3 +171,61 @@ async fn the_leaf_of_the_admin_listener_is_reloaded_too_and_the_bundle_in_force_
     let stream = handshake::connect(member.admin, &issuer.pem()).unwrap();
     assert_eq!(handshake::shown(&stream), handshake::der(&second));
 }
+
+/// The flags of a plane with TLS and a bundle of its own.
+fn plane(prefix: &str, files: &Files, bundle: &Path) -> Vec<String> {
+    let flag = |name: &str, path: &Path| format!("--{prefix}{name}={}", path.display());
+    vec![flag("cert-file", &files.certificate), flag("key-file", &files.key), flag("trusted-ca-file", bundle)]
+}
+
+fn sha256_of(path: &Path) -> String {
+    hex::encode(Sha256::digest(fs::read(path).unwrap()))
+}
+
+#[tokio::test]
+async fn the_state_tells_the_bundle_in_force_of_each_plane_and_another_after_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = ca();
+    let files = Files::new(folder.path(), "leaf");
+    let (certificate, key) = leaf(&issuer);
+    files.write(&certificate, &key);
+    let (clients, peers) = (folder.path().join("clients.crt"), folder.path().join("peers.crt"));
+    fs::write(&clients, issuer.pem() + &ca().pem()).unwrap();
+    fs::write(&peers, issuer.pem()).unwrap();
+    let flags = plane("peer-", &files, &peers);
+    let mut member = Member::static_cluster_with_peer_tls(folder.path(), 1, &flags).remove(0);
+    let url = format!("https://127.0.0.1:{}", member.client);
+    member = member.with_flag(&format!("--listen-client-urls={url}"));
+    member = member.with_flag(&format!("--advertise-client-urls={url}"));
+    for flag in plane("", &files, &clients) {
+        member = member.with_flag(&flag);
+    }
+    member.start();
+    let first = member.until(|state| state.leader_id != 0).await;
+    assert_eq!((&first.client_ca_sha256, &first.peer_ca_sha256), (&sha256_of(&clients), &sha256_of(&peers)));
+    fs::write(&peers, issuer.pem() + &ca().pem()).unwrap();
+    reload(&member).await.unwrap();
+    let second = member.until(|_| true).await;
+    assert_eq!((&second.client_ca_sha256, &second.peer_ca_sha256), (&sha256_of(&clients), &sha256_of(&peers)));
+    assert_ne!(second.peer_ca_sha256, first.peer_ca_sha256);
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_admission_tells_its_bundle_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = ca();
+    let (files, bundle) = (Files::new(folder.path(), "leaf"), folder.path().join("ca.crt"));
+    let (certificate, key) = leaf(&issuer);
+    files.write(&certificate, &key);
+    fs::write(&bundle, issuer.pem()).unwrap();
+    let mut member = Member::awaiting(folder.path(), "a");
+    let url = format!("https://127.0.0.1:{}", member.client);
+    member = member.with_flag(&format!("--listen-client-urls={url}"));
+    member = member.with_flag(&format!("--advertise-client-urls={url}"));
+    for flag in plane("", &files, &bundle) {
+        member = member.with_flag(&flag);
+    }
+    member.start();
+    let state = member.until(|state| state.phase() == admin::Phase::AwaitingAdmission).await;
+    assert_eq!((state.client_ca_sha256, state.peer_ca_sha256.as_str()), (sha256_of(&bundle), ""));
+}
