@@ -12,6 +12,7 @@ use crate::chance::Chance;
 use crate::checkers::history::Call;
 use crate::clients::Operation;
 use crate::effects::read_log;
+use crate::flush::Flushing;
 use crate::host::Host;
 use crate::model::Answer;
 use crate::network::{Packet, Weather};
@@ -51,8 +52,7 @@ pub(crate) enum What {
     Flushed {
         id: MemberId,
         boot: u64,
-        name: String,
-        batches: usize,
+        flushing: Flushing,
     },
     SnapshotBuilt {
         id: MemberId,
@@ -330,8 +330,8 @@ impl Cluster {
                 cluster.synced(host);
                 cluster.turn(host);
             }),
-            What::Flushed { id, name, batches, .. } => self.with(id, |cluster, host| {
-                cluster.flushed(host, &name, batches);
+            What::Flushed { id, flushing, .. } => self.with(id, |cluster, host| {
+                cluster.flushed(host, flushing);
                 cluster.turn(host);
             }),
             What::SnapshotBuilt { id, .. } => self.with(id, Cluster::snapshot_built),

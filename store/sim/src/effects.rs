@@ -108,6 +108,7 @@ impl Cluster {
                 let at = self.now + host.chance.between(5_000, 200_000);
                 self.at(at, What::SnapshotBuilt { id: host.id, boot: host.boot });
             }
+            Effect::Flush => self.flush(host),
         }
     }
 

@@ -147,6 +147,7 @@ impl Cluster {
         if host.log.lock().make_room() {
             self.mark(host.id, "has room on its disk again", [0, 0, 0]);
             self.begin_sync(host);
+            self.begin_flush(host);
             self.tell(host, Event::DiskBack);
         }
     }

@@ -9,7 +9,7 @@ use quorate_core::backend::{Family, View, WriteBatch};
 use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta};
 use quorate_core::membership::{Change, Member, Proposed};
 use quorate_core::memory::Memory;
-use quorate_core::node::{Event, Node};
+use quorate_core::node::{Event, FlushPolicy, Node};
 use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing};
 use quorate_core::wal_format::SegmentName;
 
@@ -89,8 +89,10 @@ pub struct Process {
     pub live: Memory,
     /// Written to `live` and not flushed, oldest first.
     pub unflushed: Vec<WriteBatch>,
+    /// A flush was asked for and is not reported yet.
     pub flushing: bool,
-    pub flushed_at: u64,
+    /// It waits for room on the disk.
+    pub flush_waits: bool,
     pub events: Vec<Event>,
     pub jobs: VecDeque<Job>,
     /// Number of the persist whose sync is under way.
@@ -212,7 +214,7 @@ impl Host {
     ///
     /// # Errors
     /// What is on disk is refused, as text.
-    pub fn open(&mut self, seed: u64, now: u64) -> Result<Found, String> {
+    pub fn open(&mut self, seed: u64, now: u64, flush: FlushPolicy) -> Result<Found, String> {
         self.boot += 1;
         let durable = AppliedIndex::load(&self.database).map_err(|error| error.to_string())?.index;
         let mut log = self.log.lock();
@@ -250,7 +252,7 @@ impl Host {
         };
         let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
         drop(log);
-        let node = Node::new(start, self.boot, Box::new(self.log.clone()));
+        let node = Node::new(start, self.boot, Box::new(self.log.clone()), flush);
         let personal = seed ^ self.id.rotate_left(24) ^ (self.boot << 32);
         let (hub, lessor) = (Hub::new(&machine, personal), Lessor::new(&machine, personal, now));
         self.process = Some(Box::new(Process {
@@ -260,7 +262,7 @@ impl Host {
             live,
             unflushed: Vec::new(),
             flushing: false,
-            flushed_at: now,
+            flush_waits: false,
             events: Vec::new(),
             jobs: VecDeque::new(),
             syncing: None,

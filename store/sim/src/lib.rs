@@ -2,7 +2,7 @@
 //! log) on a simulated network, clock and disk, under faults, against checkers that know the contract.
 //!
 //! Reading order: `world` and `model` (what must hold), `cluster` (the event loop), `host` and `effects` (a member, performed as the
-//! server's driver does it; `persist`, `apply`, `ticks`, `life`), `log` and `disk` (the write-ahead log and what a crash leaves of it), `network`, `clients`, `faults`.
+//! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`), `log` and `disk` (the write-ahead log and what a crash leaves of it), `network`, `clients`, `faults`.
 //! What is covered and what is not: `docs/correctness.md`.
 
 mod apply;
@@ -16,6 +16,7 @@ mod counts;
 mod disk;
 mod effects;
 mod faults;
+mod flush;
 mod guard;
 mod host;
 pub mod hours;

@@ -17,7 +17,7 @@ impl Cluster {
             return;
         }
         host.log.lock().trust_cache = self.options.bug == Some(Bug::TrustCache);
-        match host.open(self.seed, self.now) {
+        match host.open(self.seed, self.now, self.options.flush) {
             Ok(found) => {
                 if found.torn {
                     self.world.counts.add("torn log tails dropped");
@@ -42,7 +42,7 @@ impl Cluster {
         self.at(at, What::Tick { id: host.id, boot: host.boot });
     }
 
-    /// At every tick of a halted member: its leader is asked for a snapshot. Nothing is swept or flushed meanwhile.
+    /// At every tick of a halted member: its leader is asked for a snapshot. Nothing is swept meanwhile.
     pub(crate) fn ask_to_be_rebuilt(&mut self, host: &mut Host) {
         let Some(process) = &mut host.process else { return };
         if process.node.status().role != Role::Leader {

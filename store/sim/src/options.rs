@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use quorate_core::node::FlushPolicy;
+
 use crate::plan::{KINDS, Kind};
 use crate::trace::Keep;
+
+/// The server's default; a member's own clock may run faster or slower.
+const TICK_MS: u64 = 100;
 
 /// A bug that the simulated shell has on purpose, to prove that the checkers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -66,8 +71,8 @@ pub struct Options {
     pub members: u64,
     /// Simulated time under faults; a calm of `CALM_MICROS` follows.
     pub fault_micros: u64,
-    /// Between two flushes of a member's database.
-    pub flush_micros: u64,
+    /// When a member's node has its database flushed.
+    pub flush: FlushPolicy,
     /// Applied entries that stay in the log.
     pub catch_up_entries: u64,
     pub clients: u64,
@@ -86,7 +91,7 @@ impl Default for Options {
         Options {
             members: 3,
             fault_micros: 30_000_000,
-            flush_micros: 800_000,
+            flush: FlushPolicy { bytes_max: 8 << 10, age_ms_max: 800, tick_ms: TICK_MS },
             catch_up_entries: 10,
             clients: 4,
             only: None,

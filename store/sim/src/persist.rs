@@ -173,7 +173,6 @@ impl Cluster {
         process.hub.reset(process.machine.revision(), process.machine.compact_revision());
         process.lessor.reset(&process.machine, self.now);
         process.unflushed.clear();
-        process.flushing = false;
         process.events.push(Event::Persisted { number });
         self.serve_applied(host);
     }

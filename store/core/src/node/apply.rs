@@ -17,6 +17,8 @@ const HOLD_ELECTION_TIMEOUTS: u64 = 2;
 pub(super) struct Pipeline {
     committed: VecDeque<Entry>,
     handed: Index,
+    /// Bytes of the entries that were handed over and are not applied.
+    handed_bytes: usize,
     applied: Index,
     /// The membership change that is being applied.
     barrier: Option<Entry>,
@@ -28,7 +30,8 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub fn new(applied: Index) -> Pipeline {
-        Pipeline { committed: VecDeque::new(), handed: applied, applied, barrier: None, held: None, halted: false }
+        let committed = VecDeque::new();
+        Pipeline { committed, handed: applied, handed_bytes: 0, applied, barrier: None, held: None, halted: false }
     }
 
     pub fn applied(&self) -> Index {
@@ -93,6 +96,7 @@ impl Node {
         if count > 0 {
             let entries: Vec<Entry> = apply.committed.drain(..count).collect();
             apply.handed = entries.last().expect("count > 0").index;
+            apply.handed_bytes = entries.iter().map(|entry| entry.data.len()).sum();
             effects.push(Effect::Apply(entries));
         } else if self.may_apply_change()
             && let apply = &mut self.apply
@@ -100,6 +104,7 @@ impl Node {
         {
             apply.held = None;
             apply.handed = entry.index;
+            apply.handed_bytes = entry.data.len();
             apply.barrier = Some(entry.clone());
             let payload = replica::change_payload(&entry.data).expect("raft read this change when it was proposed");
             effects.push(Effect::ApplyChange { entry, payload });
@@ -158,7 +163,12 @@ impl Node {
     pub(super) fn applied(&mut self, index: Index) {
         assert_eq!(index, self.apply.handed, "apply reports the end of what it was handed");
         assert!(self.apply.barrier.is_none(), "a membership change reports itself");
+        self.reach(index);
+    }
+
+    fn reach(&mut self, index: Index) {
         self.apply.applied = index;
+        self.flush.applied(self.apply.handed_bytes);
         self.replica.applied(index);
     }
 
@@ -170,7 +180,6 @@ impl Node {
             let raft = self.replica.apply_change(&entry);
             assert_eq!(raft, expected, "raft and the membership table agree on the configuration");
         }
-        self.apply.applied = index;
-        self.replica.applied(index);
+        self.reach(index);
     }
 }

@@ -8,7 +8,7 @@ const SILENT_ELECTION_TIMEOUTS: u64 = 10;
 
 impl Node {
     /// Invariant: nothing is cut that this member has not applied, whatever the shell says is durable.
-    pub(super) fn flushed(&mut self, applied: Index, keep_entries: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn cut_log(&mut self, applied: Index, keep_entries: u64, effects: &mut Vec<Effect>) {
         let below = applied.min(self.apply.applied()).saturating_sub(keep_entries);
         if below > 0 {
             effects.push(Effect::CutLog { below, wanted_from: self.log_wanted_from() });

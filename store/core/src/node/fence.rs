@@ -1,5 +1,5 @@
 //! A fenced member takes no part in raft: it sends nothing, hears nothing, proposes nothing, and its clock stands still, as if it were
-//! stopped. What its disk and its state machine were given before is still finished. Lifted, it goes on where it was; to raft and to
+//! stopped. What its disk and its state machine were given before is still finished, and flushed. Lifted, it goes on where it was; to raft and to
 //! the others that looks like a pause.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,9 @@ impl Node {
     /// What happens to a fenced member. The log and the state machine report what they were given before; messages are lost.
     pub(super) fn step_fenced(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Tick | Event::Message(_) | Event::Transfer { .. } => {}
+            // What was applied goes on getting old.
+            Event::Tick => self.flush.tick(),
+            Event::Message(_) | Event::Transfer { .. } => {}
             Event::Propose(proposal) => self.give_back(vec![proposal], effects),
             Event::Forwarded { proposals, .. } | Event::Refused { proposals } => self.give_back(proposals, effects),
             other => self.step(other, effects),

@@ -1,5 +1,5 @@
 //! The heart: what a member does next, as values. `turn(events) -> effects` owns the order of persist, send, apply, answer,
-//! membership barriers and the cut of the log; the server's threads only perform the effects and report back with events.
+//! membership barriers, flush and the cut of the log; the server's threads only perform the effects and report back with events.
 //!
 //! The order that it guarantees:
 //! - a message that promises something (a vote, an append answer) leaves after what it promises is durable;
@@ -12,6 +12,7 @@
 mod apply;
 mod cut;
 mod fence;
+mod flush;
 mod persist;
 mod propose;
 mod read;
@@ -19,6 +20,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use flush::FlushPolicy;
 pub use propose::{Payload, Proposal};
 
 use std::collections::BTreeMap;
@@ -66,8 +68,11 @@ pub enum Event {
         index: Index,
         accepted: Option<ConfState>,
     },
-    /// An election timeout has this many ticks from now on: 2 to `replica::ELECTION_TICKS_MAX`.
-    ElectionTicks(usize),
+    /// From now on a tick comes every so many milliseconds, and an election timeout has this many: 2 to `replica::ELECTION_TICKS_MAX`.
+    Timers {
+        tick_ms: u64,
+        election_ticks: usize,
+    },
     /// What was handed over last could not be applied, because rows that it needs are damaged; it changed nothing. Nothing more is
     /// handed over until a snapshot replaces the state.
     CannotApply {
@@ -105,7 +110,8 @@ pub enum Event {
         range: LogRange,
         read: Result<Vec<Entry>, LogReadError>,
     },
-    /// The state up to `applied` is durable without the log, of which so many entries below stay all the same.
+    /// What `Effect::Flush` asked for is done: the state up to `applied` is durable without the log, of which so many entries below
+    /// stay all the same.
     Flushed {
         applied: Index,
         keep_entries: u64,
@@ -158,6 +164,8 @@ pub enum Effect {
     ReadLog(LogRange),
     /// A follower needs a snapshot: build one and report `SnapshotBuilt`.
     BuildSnapshot,
+    /// Make what is applied durable without the log, then report `Flushed`. On a full disk it waits for room. At most one is under way.
+    Flush,
     /// Nobody here needs the log below `below`; from `wanted_from` on followers may still ask for it. Cut it as far as the disk has no
     /// room for them, then report `LogCut`.
     CutLog {
@@ -189,6 +197,7 @@ pub struct Node {
     reads: read::Rounds,
     persists: persist::Order,
     apply: apply::Pipeline,
+    flush: flush::Flush,
     space: space::Space,
     snapshot_asked: bool,
     fenced: bool,
@@ -196,7 +205,7 @@ pub struct Node {
 
 impl Node {
     /// `boot` must never have been used by this member before.
-    pub fn new(start: Start, boot: u64, reader: Box<dyn LogReader>) -> Node {
+    pub fn new(start: Start, boot: u64, reader: Box<dyn LogReader>, flush: FlushPolicy) -> Node {
         let applied = start.applied;
         let replica = Replica::new(start, reader);
         Node {
@@ -206,6 +215,7 @@ impl Node {
             reads: read::Rounds::new(replica.id(), boot),
             persists: persist::Order::default(),
             apply: apply::Pipeline::new(applied),
+            flush: flush::Flush::new(flush),
             space: space::Space::default(),
             snapshot_asked: false,
             fenced: false,
@@ -277,7 +287,10 @@ impl Node {
             Event::Applied { index } => self.applied(index),
             Event::ChangeApplied { index, accepted } => self.change_applied(index, accepted),
             Event::CannotApply { entries } => self.cannot_apply(entries),
-            Event::ElectionTicks(ticks) => self.replica.set_election_ticks(ticks),
+            Event::Timers { tick_ms, election_ticks } => {
+                self.flush.set_tick_ms(tick_ms);
+                self.replica.set_election_ticks(election_ticks);
+            }
             Event::Fence { fenced } => self.fence(fenced, effects),
             Event::DiskFull => self.disk_full(),
             Event::DiskBack => self.disk_back(),
@@ -298,6 +311,7 @@ impl Node {
     fn tick(&mut self) {
         self.ticks += 1;
         self.replica.tick();
+        self.flush.tick();
         self.leave_lead_without_disk();
         self.proposals.expire(self.ticks);
     }
@@ -320,6 +334,7 @@ impl Node {
             self.snapshot_asked = true;
             effects.push(Effect::BuildSnapshot);
         }
+        self.start_flush(effects);
         self.hand_to_apply(effects);
     }
 }

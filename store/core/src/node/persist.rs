@@ -106,6 +106,7 @@ impl Node {
             if let Some(index) = snapshot {
                 // The installed snapshot is the applied state.
                 self.apply.restart_at(index);
+                self.flush.replaced();
                 self.replica.set_halted(false);
                 self.replica.applied(index);
             }

@@ -5,6 +5,7 @@
 mod damage;
 mod departure;
 mod fence;
+mod flush;
 mod hand;
 mod joint;
 mod liveness;
@@ -24,6 +25,11 @@ use crate::membership::{Change, Member, Membership, Proposed};
 use crate::replica::{LogReadError, Timing, founding_entry_data};
 
 const ELECTION_TICKS: usize = 10;
+const TICK_MS: u64 = 100;
+/// Of members under chance: both thresholds are reached now and then.
+const OFTEN: FlushPolicy = FlushPolicy { bytes_max: 512, age_ms_max: 2_000, tick_ms: TICK_MS };
+/// Of members that are flushed by hand.
+const NEVER: FlushPolicy = FlushPolicy { bytes_max: usize::MAX, age_ms_max: u64::MAX, tick_ms: TICK_MS };
 
 /// Chance of one seed.
 struct Chance(u64);
@@ -87,6 +93,7 @@ impl LogReader for Reader {
 
 struct Host {
     disk: Disk,
+    flush: FlushPolicy,
     /// `None` while down.
     node: Option<Node>,
     membership: Membership,
@@ -106,6 +113,7 @@ struct World {
     acknowledged: BTreeMap<u64, Index>,
     confirmed_reads: u64,
     log_reads: u64,
+    flushes: u64,
     crashes: u64,
     fences: u64,
     other_timers: u64,
@@ -142,7 +150,7 @@ impl Host {
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
         };
         self.membership = membership;
-        let mut node = Node::new(start, self.disk.boot, Box::new(Reader(self.disk.log.clone())));
+        let mut node = Node::new(start, self.disk.boot, Box::new(Reader(self.disk.log.clone())), self.flush);
         let fence = self.disk.fenced.then_some(Event::Fence { fenced: true });
         self.effects = node.turn(fence).into();
         self.node = Some(node);
@@ -171,16 +179,17 @@ impl Host {
 
 impl Cluster {
     fn found(seed: u64) -> Cluster {
-        Cluster::with(seed, &[1], 3)
+        Cluster::with(seed, &[1], 3, OFTEN)
     }
 
     /// Members 1 to `last`, of which the founders vote and the others are fresh.
-    fn with(seed: u64, founders: &[MemberId], last: MemberId) -> Cluster {
+    fn with(seed: u64, founders: &[MemberId], last: MemberId, flush: FlushPolicy) -> Cluster {
         let mut hosts = BTreeMap::new();
         for id in 1..=last {
             let disk = if founders.contains(&id) { Disk::founded(founders) } else { Disk::default() };
             let mut host = Host {
                 disk,
+                flush,
                 node: None,
                 membership: Membership::default(),
                 effects: VecDeque::new(),
@@ -254,10 +263,17 @@ impl Cluster {
             }
             Effect::CutLog { .. } => panic!("seed {}: nothing says that it is durable", self.seed),
             Effect::BuildSnapshot => panic!("seed {}: the log is whole, nobody needs a snapshot", self.seed),
+            Effect::Flush => {
+                self.world.flushes += 1;
+                self.flush(id);
+                let host = self.hosts.get_mut(&id).unwrap();
+                // All of the log stays, for whoever was away.
+                host.events.push(Event::Flushed { applied: host.disk.flushed.0, keep_entries: u64::MAX });
+            }
         }
     }
 
-    /// Flushes the applied state of a member, as the backend does now and then.
+    /// Flushes the applied state of a member, as the backend also does by itself now and then.
     fn flush(&mut self, id: MemberId) {
         let host = self.hosts.get_mut(&id).unwrap();
         let Some(node) = &host.node else { return };
@@ -383,7 +399,7 @@ fn run_with(seed: u64, more: impl Fn(&mut Cluster)) -> (World, Index) {
     // The faults end: everything must come to rest, with every member at the same point.
     for id in 1..=3 {
         cluster.fence(id, false);
-        cluster.turn(id, Some(Event::ElectionTicks(ELECTION_TICKS)));
+        cluster.turn(id, Some(Event::Timers { tick_ms: TICK_MS, election_ticks: ELECTION_TICKS }));
     }
     for _ in 0..40_000 {
         cluster.happen(false);
@@ -414,14 +430,16 @@ fn run_with(seed: u64, more: impl Fn(&mut Cluster)) -> (World, Index) {
 
 #[test]
 fn members_agree_and_lose_nothing_under_any_crash() {
-    let (mut crashes, mut reads, mut log_reads, mut grown) = (0, 0, 0, 0);
+    let (mut crashes, mut reads, mut log_reads, mut flushes, mut grown) = (0, 0, 0, 0, 0);
     for seed in 1..=40 {
         let (world, last) = run(seed);
         crashes += world.crashes;
         reads += world.confirmed_reads;
         log_reads += world.log_reads;
+        flushes += world.flushes;
         grown += u64::from(last > 20);
     }
     assert!(crashes > 100 && reads > 1_000 && grown > 30, "{crashes} crashes, {reads} reads, {grown} grown");
     assert!(log_reads > 100, "{log_reads} pieces of the log read for followers");
+    assert!(flushes > 1_000, "{flushes} flushes");
 }

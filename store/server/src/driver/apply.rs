@@ -16,13 +16,13 @@ use crate::store::Store;
 impl Running {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
         let began = Instant::now();
-        let (count, bytes) = (entries.len(), entries.iter().map(|entry| entry.data.len()).sum());
+        let (count, bytes) = (entries.len(), entries.iter().map(|entry| entry.data.len()).sum::<usize>());
         let applied = match self.made_of(&entries) {
             Ok(applied) => applied,
             Err(error) => return self.halt(error, entries),
         };
         let index = applied.applied.index;
-        self.finish(applied, bytes)?;
+        self.finish(applied)?;
         self.events.push(Event::Applied { index });
         let took = began.elapsed();
         self.driver.inner.metrics.server.apply_seconds.observe(took.as_secs_f64());
@@ -70,7 +70,7 @@ impl Running {
             Err(error) => return self.halt(error, vec![entry]),
         };
         let outcome = applied.change.take();
-        self.finish(applied, entry.data.len())?;
+        self.finish(applied)?;
         let Some(outcome) = outcome else { return Ok(()) };
         let accepted = outcome.result.as_ref().ok().cloned();
         self.events.push(Event::ChangeApplied { index: entry.index, accepted });
@@ -96,7 +96,7 @@ impl Running {
     }
 
     /// Writes the batch, then tells everybody: watchers and leases before the answer, so that whoever got an answer finds them moved.
-    fn finish(&mut self, applied: Applied, log_bytes: usize) -> Result<(), Fatal> {
+    fn finish(&mut self, applied: Applied) -> Result<(), Fatal> {
         let Applied {
             mut batch,
             outcomes,
@@ -135,7 +135,6 @@ impl Running {
         let inner = &self.driver.inner;
         inner.proposals.answer(inner.identity.member_id, inner.identity.boot, outcomes);
         inner.reads.applied(point.index);
-        self.driver.flusher.applied(log_bytes, &self.driver.backend);
         if no_space {
             self.propose_no_space();
         }

@@ -1,27 +1,29 @@
-//! When the database is flushed, and what follows: the log below it may go. A flush bounds how much a restarted member replays.
+//! Flushes the database when the node says so, on a thread of its own: that takes as long as the disk needs.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, Instant};
 
 use quorate_core::log::Index;
-use quorate_core::node::Event;
+use quorate_core::node::{Event, FlushPolicy};
 
 use super::{Fatal, Running};
 use crate::backend::Backend;
 use crate::inbox::{Inbox, Input};
+use crate::store::Timers;
 
 /// Log bytes that may be unflushed: replaying them takes well under a second.
 const UNFLUSHED_BYTES_MAX: usize = 32 << 20;
-/// An idle database is flushed this long after its last change.
-const UNFLUSHED_AGE_MAX: Duration = Duration::from_secs(30);
-/// Flushes on a thread of its own.
+/// The oldest unflushed change is at most so old.
+const UNFLUSHED_AGE_MS_MAX: u64 = 30_000;
+
+/// What the node goes by.
+pub fn flush_policy(timers: &Timers) -> FlushPolicy {
+    FlushPolicy { bytes_max: UNFLUSHED_BYTES_MAX, age_ms_max: UNFLUSHED_AGE_MS_MAX, tick_ms: timers.tick_ms() }
+}
+
+/// The thread.
 pub struct Flusher {
     flush: SyncSender<Arc<Backend>>,
-    /// Set while the thread works.
-    busy: bool,
-    unflushed_bytes: usize,
-    since: Option<Instant>,
 }
 
 impl Flusher {
@@ -38,36 +40,18 @@ impl Flusher {
                 });
             }
         })?;
-        Ok(Flusher { flush, busy: false, unflushed_bytes: 0, since: None })
+        Ok(Flusher { flush })
     }
 
-    pub(super) fn applied(&mut self, log_bytes: usize, backend: &Arc<Backend>) {
-        self.unflushed_bytes += log_bytes;
-        self.since.get_or_insert_with(Instant::now);
-        if self.unflushed_bytes >= UNFLUSHED_BYTES_MAX {
-            self.begin(backend);
-        }
-    }
-
-    pub(super) fn tick(&mut self, backend: &Arc<Backend>) {
-        if self.since.is_some_and(|since| since.elapsed() >= UNFLUSHED_AGE_MAX) {
-            self.begin(backend);
-        }
-    }
-
-    fn begin(&mut self, backend: &Arc<Backend>) {
-        if !self.busy && self.flush.try_send(backend.clone()).is_ok() {
-            self.busy = true;
-            self.unflushed_bytes = 0;
-            self.since = None;
-        }
+    /// The node asks for one at a time, so there is room.
+    pub(super) fn begin(&self, backend: &Arc<Backend>) -> Result<(), Fatal> {
+        self.flush.try_send(backend.clone()).map_err(|_| Fatal::Role("the thread that flushes has ended".into()))
     }
 }
 
 impl Running {
     /// The database is durable up to `applied`; the node says what of the log may go.
     pub(super) fn flushed(&mut self, applied: Index) {
-        self.driver.flusher.busy = false;
         self.events.push(Event::Flushed { applied, keep_entries: self.driver.catch_up_entries });
     }
 

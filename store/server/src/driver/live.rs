@@ -15,7 +15,8 @@ impl Running {
         let Timers { heartbeat, election } = timers;
         tracing::info!(?heartbeat, ?election, "raft's timers changed");
         self.driver.heartbeat = heartbeat;
-        self.events.push(Event::ElectionTicks(timers.election_ticks()));
+        let (tick_ms, election_ticks) = (timers.tick_ms(), timers.election_ticks());
+        self.events.push(Event::Timers { tick_ms, election_ticks });
         let inner = &self.driver.inner;
         inner.timers.store(Arc::new(timers));
         inner.lessor.set_election_timeout(election);

@@ -17,7 +17,7 @@ mod publish;
 mod rebuild;
 mod space;
 
-pub use flush::Flusher;
+pub use flush::{Flusher, flush_policy};
 pub use log_reads::LogReads;
 pub use log_role::LogRole;
 pub use space::load_unreclaimed;
@@ -281,6 +281,7 @@ impl Running {
             Effect::ReadLog(range) => self.driver.log_reads.read(range)?,
             Effect::CutLog { below, wanted_from } => self.cut_log(below, wanted_from)?,
             Effect::BuildSnapshot => self.driver.snapshots.build(self.driver.backend.clone()),
+            Effect::Flush => self.driver.flusher.begin(&self.driver.backend)?,
         }
         Ok(())
     }

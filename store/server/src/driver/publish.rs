@@ -96,7 +96,6 @@ impl Running {
     pub(super) fn every_tick(&mut self) -> Result<(), Fatal> {
         let status = self.driver.node.status();
         self.driver.log.hint_commit(status.commit)?;
-        self.driver.flusher.tick(&self.driver.backend);
         self.watch_disk()?;
         self.rebuild_step();
         self.sweep()

@@ -14,6 +14,7 @@ use super::Error;
 use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::directory::{self, Directory, Origin, Seed};
+use crate::driver::flush_policy;
 use crate::snapshot::Storage;
 use crate::store::{Identity, Timers};
 use crate::wal::{self, Wal, WalReader};
@@ -90,7 +91,7 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
         timing: Timing { election_ticks: timers.election_ticks(), pre_vote: config.pre_vote },
     };
     let serve_from = recovered.hinted_commit.max(wal.commit()).min(reader.last_index());
-    let node = Node::new(start, member.boot, Box::new(Reader(reader)));
+    let node = Node::new(start, member.boot, Box::new(Reader(reader)), flush_policy(&timers));
     let membership = match machine.applied().index {
         0 => seeds(&admission.members),
         _ => machine.membership().clone(),

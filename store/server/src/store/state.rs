@@ -41,6 +41,11 @@ pub struct Timers {
 }
 
 impl Timers {
+    /// Milliseconds between two ticks.
+    pub fn tick_ms(&self) -> u64 {
+        u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Ticks of an election timeout, whole and never less than raft needs.
     pub fn election_ticks(&self) -> usize {
         let ticks = self.election.as_millis() / self.heartbeat.as_millis().max(1);

@@ -31,7 +31,7 @@ fn replaying() -> (Node, Vec<Entry>) {
         seed: 1,
         timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
     };
-    let mut node = Node::new(start, 1, Box::new(Reader(log)));
+    let mut node = Node::new(start, 1, Box::new(Reader(log)), NEVER);
     assert_eq!(handed(&node.turn(None)), [1, 2, 3]);
     (node, entries)
 }

@@ -129,7 +129,7 @@ fn members_agree_and_lose_nothing_when_they_are_fenced_and_timed_anew_at_any_mom
             if cluster.chance.one_in(200) {
                 let ticks = 2 + cluster.chance.below(20);
                 cluster.world.other_timers += 1;
-                cluster.turn(id, Some(Event::ElectionTicks(ticks)));
+                cluster.turn(id, Some(Event::Timers { tick_ms: TICK_MS, election_ticks: ticks }));
             }
         });
         fences += world.fences;

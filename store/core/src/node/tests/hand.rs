@@ -21,7 +21,7 @@ const ROUNDS_MAX: usize = 2_000;
 impl Hand {
     pub fn found(founders: &[MemberId], last: MemberId) -> Hand {
         let (cut, stalled, damaged) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Hand { cluster: Cluster::with(1, founders, last), cut, stalled, damaged, counter: 0 }
+        Hand { cluster: Cluster::with(1, founders, last, NEVER), cut, stalled, damaged, counter: 0 }
     }
 
     pub fn host(&self, id: MemberId) -> &Host {

@@ -188,7 +188,7 @@ fn next_change(membership: &Membership, leader: MemberId, step: usize, chance: &
 
 /// Runs one seed; returns how many changes were done.
 fn run_joint(seed: u64) -> usize {
-    let mut cluster = Cluster::with(seed, &[1, 2, 3], 7);
+    let mut cluster = Cluster::with(seed, &[1, 2, 3], 7, OFTEN);
     let (mut counter, mut done, mut proposed_at) = (0, 0, 0);
     let mut last_index = 3;
     for step in 0..24_000 {

@@ -3,6 +3,10 @@
 use super::hand::Hand;
 use super::*;
 
+fn timers(election_ticks: usize) -> Event {
+    Event::Timers { tick_ms: TICK_MS, election_ticks }
+}
+
 /// Ticks of one member alone until it campaigns.
 fn ticks_to_campaign(hand: &mut Hand, id: MemberId) -> usize {
     let before = (hand.status(id).term, hand.status(id).role);
@@ -21,7 +25,7 @@ fn a_follower_campaigns_after_the_new_timeout_and_keeps_the_share_that_has_passe
     for ticks in [3, 40] {
         let mut hand = Hand::found(&[1, 2, 3], 3);
         hand.elect(1);
-        hand.act(2, Some(Event::ElectionTicks(ticks)));
+        hand.act(2, Some(timers(ticks)));
         // A heartbeat, and silence from then on.
         hand.tick(1);
         hand.settle();
@@ -35,7 +39,7 @@ fn a_follower_campaigns_after_the_new_timeout_and_keeps_the_share_that_has_passe
     hand.settle();
     hand.isolate(1);
     (0..ELECTION_TICKS / 2).for_each(|_| hand.tick(2));
-    hand.act(2, Some(Event::ElectionTicks(100)));
+    hand.act(2, Some(timers(100)));
     let waited = ticks_to_campaign(&mut hand, 2);
     assert!((50..150).contains(&waited), "half of the timeout had passed, {waited} ticks more of 100 to 199");
 }
@@ -45,7 +49,7 @@ fn a_leader_without_a_quorum_steps_down_after_the_new_timeout() {
     for ticks in [2, 30] {
         let mut hand = Hand::found(&[1, 2, 3], 3);
         hand.elect(1);
-        hand.act(1, Some(Event::ElectionTicks(ticks)));
+        hand.act(1, Some(timers(ticks)));
         // The answers to the last heartbeat are in, so two whole timeouts pass at most.
         hand.tick(1);
         hand.settle();
@@ -67,7 +71,7 @@ fn a_change_moves_nothing_else() {
     // An append and a read are on the way while every member gets another timeout.
     let counter = hand.propose(1);
     hand.read(1);
-    (1..=3).for_each(|id| hand.act(id, Some(Event::ElectionTicks(25))));
+    (1..=3).for_each(|id| hand.act(id, Some(timers(25))));
     hand.settle();
     hand.pass(60);
     assert!(hand.cluster.world.acknowledged.contains_key(&counter));

@@ -11,7 +11,8 @@ fn cut(hand: &mut Hand, id: MemberId) -> Option<(Index, Index)> {
 
 fn cut_below(hand: &mut Hand, id: MemberId, applied: Index) -> Option<(Index, Index)> {
     let node = hand.cluster.hosts.get_mut(&id).unwrap().node.as_mut().unwrap();
-    let effects = node.turn([Event::Flushed { applied, keep_entries: 2 }]);
+    let mut effects = Vec::new();
+    node.cut_log(applied, 2, &mut effects);
     effects.into_iter().find_map(|effect| match effect {
         Effect::CutLog { below, wanted_from } => Some((below, wanted_from)),
         _ => None,
