@@ -1,7 +1,10 @@
 //! Catching up under load: a follower that was away for many revisions, and one that lost its disk and is replaced. Measured are
-//! the latencies of puts at the leader before, during and after, the memory of leader and follower, and the time.
+//! the latencies of puts at the leader before, without it, during and after, the memory of leader and follower, and the time.
 
-use std::fmt;
+mod report;
+
+pub use report::Report;
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +16,10 @@ use tokio::task::JoinHandle;
 use super::Error;
 use super::cluster::{Cluster, Network};
 use super::endpoints::Endpoints;
+use super::memory::{Memory, MemoryWatch};
 use super::meter::{Lap, Meter};
 use super::plan::Plan;
+use super::processors;
 use super::run::in_clients_network;
 
 /// Clients that write the revisions that the follower misses.
@@ -26,7 +31,7 @@ const FILL_VALUE_BYTES: usize = 128;
 /// Keys of these writes: most revisions are of a key of its own.
 const FILL_KEYS: u64 = 1_000_000;
 
-/// Between two looks at memory and progress.
+/// Between two looks at its progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A follower that is not back by then never will be.
@@ -46,7 +51,7 @@ pub struct Scenario {
     pub wal_keep_bytes: Option<u64>,
     /// How fast members send what another misses; `None` = as by default.
     pub catch_up_bytes_per_second: Option<u64>,
-    /// The follower gets only the processor time that the others and the load leave: what it does itself is not measured.
+    /// The follower gets a processor of its own, and the others and the load the rest: what it does itself is not measured.
     pub apart: bool,
     /// How often each way back is measured.
     pub rounds: u32,
@@ -65,6 +70,8 @@ impl Scenario {
 pub struct Return {
     pub how: How,
     pub before: Lap,
+    /// Without the follower, and before it comes back: every commit needs the only other member that is left.
+    pub without: Lap,
     pub during: Lap,
     pub after: Lap,
     /// From the start of the process until it has applied what the leader had when it asked.
@@ -75,93 +82,10 @@ pub struct Return {
     pub follower_memory: Memory,
 }
 
-/// Resident memory in MiB: before, and at most while the follower came back.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Memory {
-    pub before: u64,
-    pub peak: u64,
-}
-
-#[derive(Debug)]
-pub struct Report {
-    pub scenario: Scenario,
-    pub returns: Vec<Return>,
-}
-
-impl Return {
-    /// p99 while the follower came back over that of the quiet phases before and after, in the middle.
-    pub fn ratio(&self) -> f64 {
-        let p99 = |lap: &Lap| lap.percentile(99.0).as_secs_f64();
-        2.0 * p99(&self.during) / (p99(&self.before) + p99(&self.after)).max(1e-9)
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { revisions, rate, seed, apart, .. } = &self.scenario;
-        let whose = if *apart { ", the follower on processor time that nobody else wants" } else { "" };
-        writeln!(
-            f,
-            "catch-up: three members, {rate} puts/s at the leader, {revisions} revisions missed{whose}, seed {seed}\n"
-        )?;
-        writeln!(
-            f,
-            "| follower | came by | s | p50 ms before, during, after | p99 ms before, during, after | p99 ratio | puts during (failed) | leader MiB before, peak | follower MiB peak |"
-        )?;
-        writeln!(f, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
-        for back in &self.returns {
-            let three = |percent: f64| {
-                let of = |lap: &Lap| lap.percentile(percent).as_secs_f64() * 1e3;
-                format!("{:.2}, {:.2}, {:.2}", of(&back.before), of(&back.during), of(&back.after))
-            };
-            writeln!(
-                f,
-                "| {} | {} | {:.1} | {} | {} | {:.2}× | {} ({}) | {}, {} | {} |",
-                back.how,
-                if back.by_snapshot { "snapshot" } else { "log" },
-                back.took.as_secs_f64(),
-                three(50.0),
-                three(99.0),
-                back.ratio(),
-                back.during.count(),
-                back.during.failed,
-                back.leader_memory.before,
-                back.leader_memory.peak,
-                back.follower_memory.peak,
-            )?;
-        }
-        for how in [How::Away, How::Replaced] {
-            writeln!(
-                f,
-                "\n{how}: p99 ratio in the middle of {} rounds: {:.2}×",
-                self.scenario.rounds,
-                self.ratio(how)
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl Report {
-    /// The ratio in the middle of all rounds of one way; with an even number the higher of the two.
-    fn ratio(&self, how: How) -> f64 {
-        let mut ratios: Vec<f64> = self.returns.iter().filter(|back| back.how == how).map(Return::ratio).collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            How::Away => "away",
-            How::Replaced => "replaced",
-        })
-    }
-}
-
 /// Measures both ways of coming back. `progress` gets a line for every phase.
 pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+    // Before the threads of the load are made: they inherit it.
+    let processor = scenario.apart.then(processors::set_one_aside).transpose()?;
     in_clients_network(move |clients| async move {
         let plan = Plan { members: 3, duration: Duration::ZERO, seed: scenario.seed, tls: false, kinds: Vec::new() };
         let mut cluster = Cluster::start(&plan, clients, Network::Shared, &scenario.flags())?;
@@ -169,7 +93,7 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
         let mut returns = Vec::new();
         let round = [How::Away, How::Replaced];
         for how in (0..scenario.rounds).flat_map(|_| round) {
-            let back = measure(&mut cluster, &scenario, how, &progress).await?;
+            let back = measure(&mut cluster, &scenario, how, processor, &progress).await?;
             progress(format!("{} after {:.1} s, p99 {:.2}×", back.how, back.took.as_secs_f64(), back.ratio()));
             returns.push(back);
         }
@@ -190,13 +114,14 @@ async fn measure(
     cluster: &mut Cluster,
     scenario: &Scenario,
     how: How,
+    processor: Option<usize>,
     progress: &(impl Fn(String) + Send + Sync),
 ) -> Result<Return, Error> {
     let leader = cluster.leader().await.ok_or_else(|| cluster.late("an election", BACK_WITHIN))?;
     let follower = (leader + 1) % cluster.members.len();
     let follower_name = cluster.members[follower].name().to_owned();
-    if scenario.apart {
-        cluster.members[follower].set_apart();
+    if let Some(processor) = processor {
+        cluster.members[follower].set_processor(processor);
         cluster.members[follower].kill();
         cluster.members[follower].start()?;
         caught_up(cluster, leader, follower, Instant::now()).await?;
@@ -218,6 +143,7 @@ async fn measure(
     } else {
         progress(format!("{follower_name} has lost its disk"));
     }
+    let without = meter.measure(scenario.phase).await;
     let watch = MemoryWatch::start(cluster, leader);
     progress(format!("{follower_name} comes back"));
     let started = Instant::now();
@@ -229,14 +155,14 @@ async fn measure(
     let of_follower = MemoryWatch::start(cluster, follower);
     caught_up(cluster, leader, follower, started).await?;
     let took = started.elapsed();
-    // What is left of the way back (compactions of the new database) belongs to it.
-    tokio::time::sleep(scenario.phase.saturating_sub(took)).await;
     let during = meter.lap();
+    // What the new database has left to do belongs neither to the way back nor to the time after it.
+    tokio::time::sleep(scenario.phase / 4).await;
     let (leader_memory, follower_memory) = (watch.end(), of_follower.end());
     let after = meter.measure(scenario.phase).await;
     drop(meter);
     let by_snapshot = installed_snapshots(cluster, follower) > snapshots;
-    Ok(Return { how, before, during, after, took, by_snapshot, leader_memory, follower_memory })
+    Ok(Return { how, before, without, during, after, took, by_snapshot, leader_memory, follower_memory })
 }
 
 /// Writes so many revisions as fast as the leader takes them. A put that fails is written again.
@@ -292,38 +218,4 @@ async fn caught_up(cluster: &mut Cluster, leader: usize, follower: usize, starte
 fn installed_snapshots(cluster: &Cluster, member: usize) -> usize {
     let log = fs::read_to_string(cluster.members[member].log()).unwrap_or_default();
     log.lines().filter(|line| line.contains("installed a snapshot")).count()
-}
-
-/// Follows the resident memory of one process.
-struct MemoryWatch {
-    before: u64,
-    peak: Arc<AtomicU64>,
-    task: JoinHandle<()>,
-}
-
-impl MemoryWatch {
-    fn start(cluster: &Cluster, member: usize) -> MemoryWatch {
-        let process = cluster.members[member].process_id();
-        let before = process.map_or(0, resident_mib);
-        let peak = Arc::new(AtomicU64::new(before));
-        let seen = Arc::clone(&peak);
-        let task = tokio::spawn(async move {
-            while let Some(process) = process {
-                seen.fetch_max(resident_mib(process), Ordering::Relaxed);
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        });
-        MemoryWatch { before, peak, task }
-    }
-
-    fn end(self) -> Memory {
-        self.task.abort();
-        Memory { before: self.before, peak: self.peak.load(Ordering::Relaxed) }
-    }
-}
-
-fn resident_mib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1_024
 }

@@ -16,6 +16,10 @@ pub enum Error {
     NoFaults,
     #[error("{what} did not happen within {waited:?}; the members' logs are in {logs}")]
     Late { what: String, waited: Duration, logs: String },
+    #[error(
+        "{0} processor is not enough to give the follower one of its own: leave --apart out, or use a machine with two"
+    )]
+    Processors(usize),
     #[error("system call {call}: {source}")]
     System { call: &'static str, source: nix::Error },
     #[error("{path}, line {line}: {reason}; remove the line or the file")]

@@ -46,8 +46,8 @@ pub struct Member {
     clock_offset: i64,
     /// It has been added to a cluster that exists.
     joins: bool,
-    /// It gets only the processor time that nobody else wants.
-    apart: bool,
+    /// The processor that it runs on, when it has one of its own.
+    processor: Option<usize>,
 }
 
 impl Member {
@@ -59,8 +59,8 @@ impl Member {
         log: PathBuf,
         group: Option<SlowDisk>,
     ) -> Member {
-        let (clock_offset, joins, apart) = (0, false, false);
-        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins, apart }
+        let (clock_offset, joins, processor) = (0, false, None);
+        Member { settings, disk, namespace, log, process: None, group, clock_offset, joins, processor }
     }
 
     pub fn name(&self) -> &str {
@@ -105,8 +105,8 @@ impl Member {
             around
                 .extend(["unshare", "--time", "--monotonic", &offset, "--boottime", &offset, "--"].map(str::to_owned));
         }
-        if self.apart {
-            around.extend(["chrt", "--idle", "0"].map(str::to_owned));
+        if let Some(processor) = self.processor {
+            around.extend(["taskset", "--cpu-list", &processor.to_string()].map(str::to_owned));
         }
         around.push(binary.display().to_string());
         let mut command = self.disk.command(&around[0]);
@@ -168,9 +168,9 @@ impl Member {
         self.clock_offset = seconds;
     }
 
-    /// From its next start it gets only the processor time that nobody else wants (SCHED_IDLE), as if it ran on another machine.
-    pub fn set_apart(&mut self) {
-        self.apart = true;
+    /// From its next start it runs on this processor alone.
+    pub fn set_processor(&mut self, processor: usize) {
+        self.processor = Some(processor);
     }
 
     /// Removes its data, and has it join the cluster at its next start.

@@ -47,6 +47,15 @@ impl Lap {
         sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: &Lap) -> Lap {
+        self.latencies.extend_from_slice(&other.latencies);
+        self.failed += other.failed;
+        self.longest_gap = self.longest_gap.max(other.longest_gap);
+        self
+    }
+
     fn answered(&mut self, latency: Duration) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {

@@ -37,8 +37,8 @@ enum Command {
         /// How fast members send what another misses; 0 is as fast as it goes
         #[arg(long)]
         catch_up_bytes_per_second: Option<u64>,
-        /// Give the follower only the processor time that nobody else wants, as if it ran on a machine of its own. With TMPDIR
-        /// in memory it does not share a disk either
+        /// Give the follower a processor of its own and the others the rest, as if it ran on another machine. With TMPDIR in memory
+        /// it does not share a disk either
         #[arg(long)]
         apart: bool,
         /// How often each way back is measured
