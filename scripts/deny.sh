@@ -2,7 +2,8 @@
 # Judges the dependencies of Cargo.lock by deny.toml with cargo-deny, which is built once for each version into
 # $QUORATE_CACHE/tools/cargo-deny-VERSION.
 #
-#   scripts/deny.sh                build it if it is missing, then check bans, licenses and sources (no network)
+#   scripts/deny.sh                build it if it is missing, then check bans, licenses and sources (no network but for crates that
+#                                  are not there yet)
 #   scripts/deny.sh CHECK ...      these checks; `advisories` fetches the advisory database and so needs the network
 #   scripts/deny.sh --install      build it only
 set -euo pipefail
@@ -37,6 +38,8 @@ case "${1:-}" in
 esac
 [ $# -gt 0 ] || set -- bans licenses sources
 install_deny
+# A build fetches the crates of its own platform only, and cargo-deny reads the manifests of all.
+cargo fetch --quiet --locked
 offline=--offline
 case " $* " in *" advisories "*) offline="" ;; esac
 # shellcheck disable=SC2086  # empty on purpose
