@@ -48,6 +48,23 @@ impl Files {
     }
 }
 
+/// The flags of a plane with TLS and a bundle of its own.
+fn plane(prefix: &str, files: &Files, bundle: &Path) -> Vec<String> {
+    let flag = |name: &str, path: &Path| format!("--{prefix}{name}={}", path.display());
+    vec![flag("cert-file", &files.certificate), flag("key-file", &files.key), flag("trusted-ca-file", bundle)]
+}
+
+/// Its client listener with TLS.
+fn with_client_plane(member: Member, files: &Files, bundle: &Path) -> Member {
+    let url = format!("https://127.0.0.1:{}", member.client);
+    let urls = [format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")];
+    urls.into_iter().chain(plane("", files, bundle)).fold(member, |member, flag| member.with_flag(&flag))
+}
+
+fn sha256_of(path: &Path) -> String {
+    hex::encode(Sha256::digest(fs::read(path).unwrap()))
+}
+
 /// Asks for the version over a connection that stays open.
 fn version(stream: &mut Stream) -> String {
     write!(stream, "GET /version HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -140,14 +157,8 @@ async fn the_leaf_of_the_admin_listener_is_reloaded_too_and_the_bundle_in_force_
     fs::write(&bundle, issuer.pem()).unwrap();
     let mut member = Member::static_cluster(folder.path(), 1).remove(0);
     // A second listener with TLS would need a token of its own: the operator's is asked over TLS alone.
-    let (tls_client, admin_url) =
-        (format!("https://127.0.0.1:{}", member.client), format!("https://127.0.0.1:{}", member.admin));
-    member = member
-        .with_flag(&format!("--listen-client-urls={tls_client}"))
-        .with_flag(&format!("--advertise-client-urls={tls_client}"))
-        .with_flag(&format!("--cert-file={}", files.certificate.display()))
-        .with_flag(&format!("--key-file={}", files.key.display()))
-        .with_flag(&format!("--trusted-ca-file={}", bundle.display()))
+    let admin_url = format!("https://127.0.0.1:{}", member.admin);
+    member = with_client_plane(member, &files, &bundle)
         .with_flag(&format!("--listen-admin-urls={admin_url}"))
         .with_flag(&format!("--admin-cert-file={}", files.certificate.display()))
         .with_flag(&format!("--admin-key-file={}", files.key.display()));
@@ -167,19 +178,9 @@ async fn the_leaf_of_the_admin_listener_is_reloaded_too_and_the_bundle_in_force_
     let other = ca();
     fs::write(&bundle, issuer.pem() + &other.pem()).unwrap();
     let reloaded = admin().reload_tls(authorized(admin::ReloadTlsRequest {})).await.unwrap().into_inner();
-    assert_eq!(reloaded.client_ca_sha256, hex::encode(Sha256::digest(fs::read(&bundle).unwrap())));
+    assert_eq!(reloaded.client_ca_sha256, sha256_of(&bundle));
     let stream = handshake::connect(member.admin, &issuer.pem()).unwrap();
     assert_eq!(handshake::shown(&stream), handshake::der(&second));
-}
-
-/// The flags of a plane with TLS and a bundle of its own.
-fn plane(prefix: &str, files: &Files, bundle: &Path) -> Vec<String> {
-    let flag = |name: &str, path: &Path| format!("--{prefix}{name}={}", path.display());
-    vec![flag("cert-file", &files.certificate), flag("key-file", &files.key), flag("trusted-ca-file", bundle)]
-}
-
-fn sha256_of(path: &Path) -> String {
-    hex::encode(Sha256::digest(fs::read(path).unwrap()))
 }
 
 #[tokio::test]
@@ -194,12 +195,7 @@ async fn the_state_tells_the_bundle_in_force_of_each_plane_and_another_after_a_r
     fs::write(&peers, issuer.pem()).unwrap();
     let flags = plane("peer-", &files, &peers);
     let mut member = Member::static_cluster_with_peer_tls(folder.path(), 1, &flags).remove(0);
-    let url = format!("https://127.0.0.1:{}", member.client);
-    member = member.with_flag(&format!("--listen-client-urls={url}"));
-    member = member.with_flag(&format!("--advertise-client-urls={url}"));
-    for flag in plane("", &files, &clients) {
-        member = member.with_flag(&flag);
-    }
+    member = with_client_plane(member, &files, &clients);
     member.start();
     let first = member.until(|state| state.leader_id != 0).await;
     assert_eq!((&first.client_ca_sha256, &first.peer_ca_sha256), (&sha256_of(&clients), &sha256_of(&peers)));
@@ -219,12 +215,7 @@ async fn a_member_that_waits_for_admission_tells_its_bundle_too() {
     files.write(&certificate, &key);
     fs::write(&bundle, issuer.pem()).unwrap();
     let mut member = Member::awaiting(folder.path(), "a");
-    let url = format!("https://127.0.0.1:{}", member.client);
-    member = member.with_flag(&format!("--listen-client-urls={url}"));
-    member = member.with_flag(&format!("--advertise-client-urls={url}"));
-    for flag in plane("", &files, &bundle) {
-        member = member.with_flag(&flag);
-    }
+    member = with_client_plane(member, &files, &bundle);
     member.start();
     let state = member.until(|state| state.phase() == admin::Phase::AwaitingAdmission).await;
     assert_eq!((state.client_ca_sha256, state.peer_ca_sha256.as_str()), (sha256_of(&bundle), ""));
