@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::QuorateClusterStatus;
 use crate::observed::MemberPhase;
-use crate::plan::{Stall, Step};
+use crate::plan::Step;
 
 use super::View;
 
@@ -115,35 +115,21 @@ fn members_message(view: &View<'_>) -> String {
     format!("{} of {} members are healthy", view.facts.healthy.len(), view.desired.replicas)
 }
 
-/// What a person has to look at: no step is safe, or the operation under way did not get on in time.
-fn stall<'a>(view: &View<'a>) -> Option<&'a Stall> {
-    match view.step {
-        Step::Stall(stall) => Some(stall),
-        _ => view.overdue,
-    }
-}
-
 /// Never together with Stalled: kstatus takes the first of the two that is true.
 fn reconciling(view: &View<'_>) -> Said {
-    if let Some(stall) = stall(view) {
-        let message = match view.step {
-            Step::Stall(_) => "a person has to decide; see Stalled",
-            _ => "it takes too long; see Stalled",
-        };
-        return said(type_::RECONCILING, false, stall.reason, message);
-    }
-    match view.step {
-        Step::Act { action, why } => said(type_::RECONCILING, true, action.name(), why.clone()),
-        Step::Wait { step, message } => said(type_::RECONCILING, true, step, message.clone()),
-        Step::Paused => said(type_::RECONCILING, false, "Paused", "mutations are switched off"),
-        Step::Steady | Step::Gone | Step::Stall(_) => {
-            said(type_::RECONCILING, false, "Steady", "nothing is left to do")
-        }
+    match (view.step, view.overdue) {
+        (Step::Stall(stall), _) => said(type_::RECONCILING, false, stall.reason, "a person has to decide; see Stalled"),
+        (_, Some(stall)) => said(type_::RECONCILING, false, stall.reason, "it takes too long; see Stalled"),
+        (Step::Act { action, why }, None) => said(type_::RECONCILING, true, action.name(), why.clone()),
+        (Step::Wait { step, message }, None) => said(type_::RECONCILING, true, step, message.clone()),
+        (Step::Paused, None) => said(type_::RECONCILING, false, "Paused", "mutations are switched off"),
+        (Step::Steady | Step::Gone, None) => said(type_::RECONCILING, false, "Steady", "nothing is left to do"),
     }
 }
 
+/// What a person has to look at: no step is safe, or the operation under way did not get on in time.
 fn stalled(view: &View<'_>) -> Said {
-    match stall(view) {
+    match view.step.stalled().or(view.overdue) {
         Some(stall) => said(type_::STALLED, true, stall.reason, stall.message.clone()),
         None => said(type_::STALLED, false, "Progressing", "no step is blocked"),
     }

@@ -43,7 +43,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
         for back in &self.returns {
-            let three = |percent: f64| {
+            let phases = |percent: f64| {
                 let of = |lap: &Lap| lap.percentile(percent).as_secs_f64() * 1e3;
                 format!(
                     "{:.2}, {:.2}, {:.2}, {:.2}",
@@ -59,8 +59,8 @@ impl fmt::Display for Report {
                 back.how,
                 if back.by_snapshot { "snapshot" } else { "log" },
                 back.took.as_secs_f64(),
-                three(50.0),
-                three(99.0),
+                phases(50.0),
+                phases(99.0),
                 back.ratio(),
                 back.during.count(),
                 back.during.failed,

@@ -127,12 +127,12 @@ impl Leases {
         let Some(slot) = self.by_id.get(&id).copied() else { return Renewal::Missing };
         let entry = self.queues.entry(slot);
         let ttl_s = entry.ttl_s;
-        if entry.expiring || self.expires_ms(slot).is_some_and(|expires_ms| expires_ms <= arrived_ms) {
+        let promised_ms = self.expires_ms(slot);
+        if entry.expiring || promised_ms.is_some_and(|expires_ms| expires_ms <= arrived_ms) {
             return Renewal::Expiring;
         }
-        let promised_ms = self.expires_ms(slot).unwrap_or(0);
         self.dequeue(slot);
-        self.enqueue(now_ms, slot, promised_ms);
+        self.enqueue(now_ms, slot, promised_ms.unwrap_or(0));
         Renewal::Renewed { ttl_s }
     }
 
