@@ -1,4 +1,4 @@
-// Command coredns is CoreDNS with only the plugins that cluster DNS needs, so that it builds in a minute.
+// Command coredns is CoreDNS with only the plugins that cluster DNS and the tests' own zones need, so that it builds in a minute.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/file"
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/log"
@@ -17,7 +18,7 @@ import (
 
 // Plugins run in the order of this list, whatever the Corefile says.
 func init() {
-	dnsserver.Directives = []string{"reload", "health", "ready", "errors", "log", "cache", "kubernetes", "loop"}
+	dnsserver.Directives = []string{"reload", "health", "ready", "errors", "log", "cache", "file", "kubernetes", "loop"}
 }
 
 func main() { coremain.Run() }

@@ -6,6 +6,8 @@
 //! caller to know.
 
 pub mod connector;
+pub mod discovery;
+mod dns;
 mod retry;
 pub mod tls;
 
@@ -91,6 +93,8 @@ pub enum Error {
     TlsMissing { endpoint: String },
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Discovery(#[from] discovery::Error),
     /// No endpoint took the connection; the reasons, one an endpoint.
     #[error("cannot connect to {0}")]
     Connect(String),
@@ -108,7 +112,7 @@ impl Error {
         match self {
             Error::NoEndpoints => 2,
             Error::Endpoint { .. } | Error::TlsMissing { .. } | Error::Tls(_) | Error::Token => 128,
-            Error::Connect(_) | Error::DeadlineExceeded | Error::Authenticate(_) => 1,
+            Error::Discovery(_) | Error::Connect(_) | Error::DeadlineExceeded | Error::Authenticate(_) => 1,
         }
     }
 }

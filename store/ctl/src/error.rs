@@ -29,8 +29,6 @@ pub enum Error {
         "command {name:?} is not supported by this version of quoratectl: use etcdctl, which speaks to Quorate too"
     )]
     UnsupportedCommand { name: String },
-    #[error("flag --{0} is not supported by this version of quoratectl: {1}")]
-    UnsupportedFlag(&'static str, &'static str),
     #[error("{0}")]
     Number(NumberError),
     #[error("environment variable {name}: {source}")]
@@ -113,7 +111,6 @@ impl Error {
             E::Flag { .. }
             | E::UnknownCommand { .. }
             | E::UnsupportedCommand { .. }
-            | E::UnsupportedFlag(..)
             | E::Number(_)
             | E::Environment { .. }
             | E::EnvironmentShadowed { .. }

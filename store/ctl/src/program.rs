@@ -33,9 +33,14 @@ pub fn run(args: &[Bytes], environment: Environment) -> Result<(), Error> {
     for line in settings::describe(&parsed) {
         eprintln!("{line}");
     }
-    let context = Context::new(Settings::new(&parsed)?, parsed, environment);
+    let mut settings = Settings::new(&parsed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command::run(action, &context))
+    runtime.block_on(async {
+        for warning in settings.discover().await? {
+            eprintln!("{warning}");
+        }
+        command::run(action, &Context::new(settings, parsed, environment)).await
+    })
 }
 
 /// etcd's version that the API is that of, beside our own.

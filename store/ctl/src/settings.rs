@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::client::discovery::Discovery;
 use crate::client::{self, Credentials, tls};
 use crate::flags::{Flag, Kind, Parsed, flag};
 use crate::render::Format;
@@ -55,10 +56,10 @@ const DISCOVERY_SRV: Flag = Flag {
     name: "discovery-srv",
     short: Some('d'),
     kind: Kind::Text(""),
-    help: "domain of SRV records describing cluster endpoints (not supported)",
+    help: "domain name to query for SRV records describing cluster endpoints",
 };
 const DISCOVERY_SRV_NAME: Flag =
-    flag("discovery-srv-name", Kind::Text(""), "service name to query with DNS discovery (not supported)");
+    flag("discovery-srv-name", Kind::Text(""), "service name to query when using DNS discovery");
 
 /// Every global flag.
 pub const GLOBAL: &[Flag] = &[
@@ -88,7 +89,12 @@ pub const GLOBAL: &[Flag] = &[
 /// What the global flags say.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// With the endpoints to connect to.
     pub client: client::Options,
+    /// What `--endpoints` names, which the commands about each endpoint ask, as etcdctl's do.
+    pub endpoints: Vec<String>,
+    /// Where to look for endpoints to connect to first.
+    pub discovery: Option<Discovery>,
     pub format: Format,
     pub hex: bool,
     /// For one short command, connecting included.
@@ -152,14 +158,10 @@ pub fn describe(parsed: &Parsed) -> Vec<String> {
 
 impl Settings {
     pub fn new(parsed: &Parsed) -> Result<Settings, Error> {
-        for flag in [DISCOVERY_SRV, DISCOVERY_SRV_NAME] {
-            if !parsed.text(&flag).is_empty() {
-                return Err(Error::UnsupportedFlag(flag.name, "name the members with --endpoints"));
-            }
-        }
+        let discovery = discovery(parsed);
         let endpoints = parsed.text(&ENDPOINTS).split(',').filter(|endpoint| !endpoint.is_empty());
         let mut client = client::Options::new(endpoints);
-        client.tls = tls_options(parsed)?;
+        client.tls = tls_options(parsed, discovery.as_ref())?;
         client.dial_timeout = parsed.duration(&DIAL_TIMEOUT);
         client.keepalive_time = parsed.duration(&KEEPALIVE_TIME);
         client.keepalive_timeout = parsed.duration(&KEEPALIVE_TIMEOUT);
@@ -167,15 +169,37 @@ impl Settings {
         client.response_bytes_max = usize::try_from(parsed.int(&MAX_RECV_BYTES)).unwrap_or_default();
         client.credentials = credentials(parsed)?;
         Ok(Settings {
+            endpoints: client.endpoints.clone(),
             client,
+            discovery,
             format: Format::parse(parsed.text(&WRITE_OUT))?,
             hex: parsed.bool(&HEX),
             command_timeout: parsed.duration(&COMMAND_TIMEOUT),
         })
     }
+
+    /// Looks for endpoints in DNS, if a domain is given; those of the flag stand where none is found. Returns warnings.
+    pub async fn discover(&mut self) -> Result<Vec<String>, Error> {
+        let Some(discovery) = &self.discovery else { return Ok(Vec::new()) };
+        let found = discovery.find().await.map_err(client::Error::from)?;
+        if !found.endpoints.is_empty() {
+            self.client.endpoints = found.endpoints;
+        }
+        Ok(found.ignored.iter().map(|endpoint| format!("ignoring discovered insecure endpoint {endpoint:?}")).collect())
+    }
 }
 
-fn tls_options(parsed: &Parsed) -> Result<Option<tls::Options>, Error> {
+/// `None` unless a domain is given.
+fn discovery(parsed: &Parsed) -> Option<Discovery> {
+    let domain = parsed.text(&DISCOVERY_SRV);
+    (!domain.is_empty()).then(|| Discovery {
+        domain: domain.to_owned(),
+        service_suffix: parsed.text(&DISCOVERY_SRV_NAME).to_owned(),
+        insecure: parsed.bool(&INSECURE_DISCOVERY),
+    })
+}
+
+fn tls_options(parsed: &Parsed, discovery: Option<&Discovery>) -> Result<Option<tls::Options>, Error> {
     let (cert, key, ca) = (parsed.text(&CERT), parsed.text(&KEY), parsed.text(&CACERT));
     if cert.is_empty() != key.is_empty() {
         return Err(client::Error::from(tls::Error::HalfIdentity { key: key.into(), cert: cert.into() }).into());
@@ -185,7 +209,10 @@ fn tls_options(parsed: &Parsed) -> Result<Option<tls::Options>, Error> {
         identity: (!cert.is_empty()).then(|| (cert.into(), key.into())),
         skip_verify: parsed.bool(&SKIP_VERIFY),
     };
-    let wanted = options != tls::Options::default() || !parsed.bool(&INSECURE_TRANSPORT);
+    // A domain whose plain members do not count asks for TLS. Certificates name the endpoints and not the domain, as for etcdctl:
+    // it sets the domain as their name, which gRPC then replaces.
+    let secure_discovery = discovery.is_some_and(|discovery| !discovery.insecure);
+    let wanted = options != tls::Options::default() || secure_discovery || !parsed.bool(&INSECURE_TRANSPORT);
     Ok(wanted.then_some(options))
 }
 
@@ -274,6 +301,21 @@ mod tests {
         assert_eq!(tls(&["--insecure-transport=false"]), Some(tls::Options::default()));
         assert!(tls(&["--insecure-skip-tls-verify"]).unwrap().skip_verify);
         assert_eq!(tls(&["--cacert", "ca"]).unwrap().ca, Some("ca".into()));
+    }
+
+    #[test]
+    fn a_domain_whose_plain_members_do_not_count_asks_for_tls() {
+        let flags = ["-d", "example.org", "--discovery-srv-name", "blue", "--endpoints", "a:1"];
+        let (settings, _) = read(&flags, &[("ETCDCTL_INSECURE_DISCOVERY", "true")]).unwrap();
+        let blue = Discovery { domain: "example.org".into(), service_suffix: "blue".into(), insecure: true };
+        assert_eq!((settings.discovery, settings.client.tls), (Some(blue), None));
+        assert_eq!(settings.endpoints, ["a:1"]);
+        let environment = [("ETCDCTL_DISCOVERY_SRV", "example.org"), ("QUORATECTL_INSECURE_DISCOVERY", "false")];
+        let (settings, _) = read(&[], &environment).unwrap();
+        assert!(!settings.discovery.unwrap().insecure);
+        assert_eq!(settings.client.tls, Some(tls::Options::default()));
+        let (settings, _) = read(&["--insecure-discovery=false", "--discovery-srv-name=blue"], &[]).unwrap();
+        assert_eq!((settings.discovery, settings.client.tls), (None, None));
     }
 
     #[test]

@@ -105,7 +105,9 @@ impl Connector {
         tcp.set_nodelay(true)?;
         match &self.tls {
             Some(tls) if target.tls => {
-                let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
+                // DNS may end a name with the root's dot; certificates do not.
+                let name = target.host.strip_suffix('.').unwrap_or(&target.host).to_owned();
+                let name = ServerName::try_from(name).map_err(io::Error::other)?;
                 Ok(Stream::Tls(Box::new(tls.connect(name, tcp).await?)))
             }
             _ => Ok(Stream::Plain(tcp)),

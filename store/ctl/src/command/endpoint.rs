@@ -99,10 +99,11 @@ async fn check(options: &Options, deadline: Instant) -> Result<(), Error> {
     timeout_at(deadline, ask).await.unwrap_or(Err(Error::DeadlineExceeded))
 }
 
-/// Each endpoint with options that reach only it; with `cluster` the client URLs of every member.
+/// Each endpoint of `--endpoints` with options that reach only it; with `cluster` the client URLs of every member.
 pub async fn endpoints(context: &Context, cluster: &Flag) -> Result<Vec<(String, Options)>, Error> {
     let options = &context.settings.client;
-    let names = if context.parsed.bool(cluster) { client_urls(context).await? } else { options.endpoints.clone() };
+    let names =
+        if context.parsed.bool(cluster) { client_urls(context).await? } else { context.settings.endpoints.clone() };
     if names.is_empty() {
         return Err(client::Error::NoEndpoints.into());
     }
