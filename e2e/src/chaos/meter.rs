@@ -24,10 +24,17 @@ const UNDER_WAY_MAX: usize = 2_000;
 /// A put that takes longer has failed.
 const PUT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A put that was answered.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    begun: Instant,
+    latency: Duration,
+}
+
 /// What happened between two looks.
 #[derive(Debug, Default, Clone)]
 pub struct Lap {
-    latencies: Vec<Duration>,
+    puts: Vec<Answered>,
     pub failed: u64,
     /// The longest time without an answer to any put.
     pub longest_gap: Duration,
@@ -36,32 +43,44 @@ pub struct Lap {
 
 impl Lap {
     pub fn count(&self) -> usize {
-        self.latencies.len()
+        self.puts.len()
     }
 
     /// The latency that so many of a hundred puts did not exceed; zero without any.
     pub fn percentile(&self, percent: f64) -> Duration {
-        let mut sorted = self.latencies.clone();
+        let mut sorted: Vec<Duration> = self.puts.iter().map(|put| put.latency).collect();
         sorted.sort_unstable();
         let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
         sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
     }
 
+    /// How many took longer, by the second in which they began; the first second is that of the first put.
+    pub fn slower_by_second(&self, than: Duration) -> Vec<usize> {
+        let Some(first) = self.puts.iter().map(|put| put.begun).min() else { return Vec::new() };
+        let second = |put: &Answered| (put.begun - first).as_secs() as usize;
+        let seconds = self.puts.iter().map(second).max().map_or(0, |last| last + 1);
+        let mut slower = vec![0; seconds];
+        for put in self.puts.iter().filter(|put| put.latency > than) {
+            slower[second(put)] += 1;
+        }
+        slower
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: &Lap) -> Lap {
-        self.latencies.extend_from_slice(&other.latencies);
+        self.puts.extend_from_slice(&other.puts);
         self.failed += other.failed;
         self.longest_gap = self.longest_gap.max(other.longest_gap);
         self
     }
 
-    fn answered(&mut self, latency: Duration) {
+    fn answered(&mut self, begun: Instant) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {
             self.longest_gap = self.longest_gap.max(now - last);
         }
-        self.latencies.push(latency);
+        self.puts.push(Answered { begun, latency: now - begun });
     }
 }
 
@@ -148,7 +167,7 @@ impl Load {
                 let done = tokio::time::timeout(PUT_TIMEOUT, put).await == Ok(true);
                 under_way.fetch_sub(1, Ordering::Relaxed);
                 let mut lap = lock(&lap);
-                if done { lap.answered(started.elapsed()) } else { lap.failed += 1 }
+                if done { lap.answered(started) } else { lap.failed += 1 }
             });
         }
     }
@@ -160,11 +179,24 @@ mod tests {
 
     #[test]
     fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
-        let latencies = (1..=200).rev().map(Duration::from_millis).collect();
-        let lap = Lap { latencies, ..Lap::default() };
+        let begun = Instant::now();
+        let puts = (1..=200).rev().map(|ms| Answered { begun, latency: Duration::from_millis(ms) }).collect();
+        let lap = Lap { puts, ..Lap::default() };
         assert_eq!(lap.percentile(99.0), Duration::from_millis(198));
         assert_eq!(lap.percentile(100.0), Duration::from_millis(200));
         assert_eq!(lap.percentile(50.0), Duration::from_millis(100));
         assert_eq!(Lap::default().percentile(99.0), Duration::ZERO);
+    }
+    #[test]
+    fn slow_puts_are_counted_in_the_second_in_which_they_began() {
+        let first = Instant::now();
+        let put = |begun_ms, latency_ms| Answered {
+            begun: first + Duration::from_millis(begun_ms),
+            latency: Duration::from_millis(latency_ms),
+        };
+        let lap = Lap { puts: vec![put(2_100, 9), put(0, 5), put(900, 1_500), put(1_999, 6)], ..Lap::default() };
+        assert_eq!(lap.slower_by_second(Duration::from_millis(5)), [1, 1, 1]);
+        assert_eq!(lap.slower_by_second(Duration::from_secs(1)), [1, 0, 0]);
+        assert!(Lap::default().slower_by_second(Duration::ZERO).is_empty());
     }
 }

@@ -69,6 +69,11 @@ impl fmt::Display for Report {
                 back.follower_memory.peak,
             )?;
         }
+        writeln!(f, "\nputs while it came back that were slower than 99 of 100 quiet ones, by second:")?;
+        for back in &self.returns {
+            let slower = back.during.slower_by_second(back.quiet().percentile(99.0));
+            writeln!(f, "{}: {}", back.how, slower.iter().map(usize::to_string).collect::<Vec<_>>().join(" "))?;
+        }
         for how in [How::Away, How::Replaced] {
             let (during, quiet) = self.pooled(how);
             let p99 = |lap: &Lap| lap.percentile(99.0).as_secs_f64() * 1e3;
