@@ -1,9 +1,9 @@
 //! The members of a run, their network and their disks, and what one waits for of them.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{env, fmt, fs};
 
 use quorate_api::etcdserverpb::alarm_request::AlarmAction;
 use quorate_api::etcdserverpb::{
@@ -142,6 +142,18 @@ impl Cluster {
         self.workspace.path().to_owned()
     }
 
+    /// Copies the members' logs to a folder that outlives the run, and names it.
+    pub fn keep_logs(&self) -> Result<PathBuf, Error> {
+        let run = self.workspace.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = env::temp_dir().join(format!("logs-of-{run}"));
+        fs::create_dir_all(&folder).map_err(crate::crash::Error::io("create", &folder))?;
+        for member in &self.members {
+            let kept = folder.join(member.name()).with_extension("log");
+            fs::copy(member.log(), &kept).map_err(crate::crash::Error::io("copy the log to", &kept))?;
+        }
+        Ok(folder)
+    }
+
     /// Waits until every member answers a linearizable read of its own and no alarm is left; how long it took.
     pub async fn all_back(&mut self) -> Result<Duration, Violation> {
         let started = Instant::now();
@@ -260,7 +272,8 @@ impl Cluster {
 
     /// The harness gives up: this did not come in time.
     pub(super) fn late(&self, what: impl fmt::Display, waited: Duration) -> Error {
-        Error::Late { what: what.to_string(), waited, logs: self.folder().display().to_string() }
+        let logs = self.keep_logs().unwrap_or_else(|_| self.folder());
+        Error::Late { what: what.to_string(), waited, logs: logs.display().to_string() }
     }
 
     /// The place of the member that says that it leads.

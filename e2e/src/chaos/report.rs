@@ -1,6 +1,7 @@
 //! What a run did and found, and how a person reads it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::nemesis::Tally;
@@ -25,6 +26,8 @@ pub struct Report {
     pub slowest_recovery: Duration,
     pub judged: Judged,
     pub violations: Vec<Violation>,
+    /// Where the logs of the members were put, if anything was violated.
+    pub logs: Option<PathBuf>,
 }
 
 impl Report {
@@ -40,6 +43,7 @@ impl Report {
             slowest_recovery: Duration::ZERO,
             judged: Judged::default(),
             violations: Vec::new(),
+            logs: None,
         }
     }
 
@@ -73,6 +77,9 @@ impl fmt::Display for Report {
         }
         if self.violations.len() > SHOWN_MAX {
             writeln!(f, "and {} more", self.violations.len() - SHOWN_MAX)?;
+        }
+        if let Some(logs) = &self.logs {
+            writeln!(f, "the members' logs are in {}", logs.display())?;
         }
         writeln!(f, "judged: {}", self.judged)?;
         let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();

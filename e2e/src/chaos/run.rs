@@ -121,6 +121,9 @@ async fn run_inside(
         Err(violation) => report.violations.push(violation),
     }
     judge(&cluster, activity, &mut report, judged).await?;
+    if !report.violations.is_empty() {
+        report.logs = Some(cluster.keep_logs()?);
+    }
     Ok(report)
 }
 
