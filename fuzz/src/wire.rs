@@ -53,6 +53,7 @@ pub fn frame_seeds() -> Vec<Vec<u8>> {
         Frame::Reply { number: 3, reply: Reply::CaughtUp(true) },
         Frame::Reply { number: 4, reply: Reply::Failed(quorate_api::Error::NotLeader) },
         Frame::Ping { sent: 8 },
+        Frame::Reachable { index: 9, urls: vec!["https://a:2380".into()] },
     ];
     frames.extend((1..=13).map(|kind| Frame::Raft(raft_message(kind))));
     let encoded = |frame: Frame| {

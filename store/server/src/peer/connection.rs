@@ -45,11 +45,18 @@ pub enum Error {
     Handshake(#[from] handshake::Error),
 }
 
+/// An open connection.
+pub struct Connected {
+    pub stream: Stream,
+    /// The highest protocol that the other side speaks.
+    pub protocol: u16,
+}
+
 /// Connects to `url` of member `to`.
 ///
 /// # Errors
 /// The address, the network, TLS, or the peer's refusal.
-pub async fn connect(local: &Local, to: MemberId, url: &str, channel: Channel) -> Result<Stream, Error> {
+pub async fn connect(local: &Local, to: MemberId, url: &str, channel: Channel) -> Result<Connected, Error> {
     let hello = Hello {
         channel,
         protocol_min: PROTOCOL_MIN,
@@ -81,7 +88,7 @@ pub async fn discover(tls: Option<&Plane>, url: &str) -> Result<admin::Configura
         disk_id: String::new(),
     };
     in_time(async {
-        let mut stream = open(tls, url, &hello).await?;
+        let Connected { mut stream, .. } = open(tls, url, &hello).await?;
         let length = stream.read_u32().await?;
         if length > CONFIGURATION_BYTES_MAX {
             return Err(handshake::Error::Malformed("its configuration is too long").into());
@@ -98,7 +105,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
     tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or(Err(Error::Timeout))
 }
 
-async fn open(tls: Option<&Plane>, url: &str, hello: &Hello) -> Result<Stream, Error> {
+async fn open(tls: Option<&Plane>, url: &str, hello: &Hello) -> Result<Connected, Error> {
     let parsed = url::Url::parse(url).map_err(|_| Error::Url(url.to_owned()))?;
     let host = parsed.host_str().ok_or_else(|| Error::Url(url.to_owned()))?.trim_matches(['[', ']']);
     let port = parsed.port_or_known_default().ok_or_else(|| Error::Url(url.to_owned()))?;
@@ -115,6 +122,6 @@ async fn open(tls: Option<&Plane>, url: &str, hello: &Hello) -> Result<Stream, E
         ("https", None) => return Err(Error::NoTls(url.to_owned())),
         _ => return Err(Error::Url(url.to_owned())),
     };
-    handshake::call(&mut stream, hello).await?;
-    Ok(stream)
+    let protocol = handshake::call(&mut stream, hello).await?;
+    Ok(Connected { stream, protocol })
 }

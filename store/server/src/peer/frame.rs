@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_api::Error as ApiError;
 use quorate_core::command::CommandId;
 use quorate_core::integrity::{Point, Report};
-use quorate_core::log::Term;
+use quorate_core::log::{Index, Term};
 use quorate_core::membership::Proposed;
 use quorate_core::node::{Payload, Proposal};
 use quorate_core::replica::Message;
@@ -73,6 +73,11 @@ pub enum Frame {
     Ping {
         sent: u64,
     },
+    /// Where the sender is reached, by the configuration of this index. Since protocol 3.
+    Reachable {
+        index: Index,
+        urls: Vec<String>,
+    },
 }
 
 impl Frame {
@@ -83,7 +88,7 @@ impl Frame {
             Frame::Forward { proposals, .. } | Frame::Refused { proposals } => {
                 proposals.iter().map(Proposal::bytes).sum()
             }
-            Frame::Call { .. } | Frame::Reply { .. } | Frame::Ping { .. } => 0,
+            Frame::Call { .. } | Frame::Reply { .. } | Frame::Ping { .. } | Frame::Reachable { .. } => 0,
         }
     }
 }
@@ -109,6 +114,7 @@ const REFUSED: u8 = 3;
 const CALL: u8 = 4;
 const REPLY: u8 = 5;
 const PING: u8 = 6;
+const REACHABLE: u8 = 7;
 
 const COMMAND: u8 = 1;
 const CHANGE: u8 = 2;
@@ -144,6 +150,12 @@ impl Frame {
                 out.put_u8(PING);
                 out.put_u64(*sent);
             }
+            Frame::Reachable { index, urls } => {
+                out.put_u8(REACHABLE);
+                out.put_u64(*index);
+                out.put_u32(length(urls.len()));
+                urls.iter().for_each(|url| put_bytes(out, url.as_bytes()));
+            }
         }
     }
 
@@ -158,6 +170,10 @@ impl Frame {
             CALL => Frame::Call { number: u64(data)?, call: take_call(data)? },
             REPLY => Frame::Reply { number: u64(data)?, reply: take_reply(data)? },
             PING => Frame::Ping { sent: u64(data)? },
+            REACHABLE => Frame::Reachable {
+                index: u64(data)?,
+                urls: (0..count(data)?).map(|_| text(data)).collect::<Result<_, _>>()?,
+            },
             kind => return Err(DecodeError::Kind(kind)),
         })
     }
@@ -266,6 +282,10 @@ fn bytes(data: &mut Bytes) -> Result<Bytes, DecodeError> {
     take(data, length)
 }
 
+fn text(data: &mut Bytes) -> Result<String, DecodeError> {
+    String::from_utf8(bytes(data)?.to_vec()).map_err(|error| DecodeError::Malformed(error.to_string()))
+}
+
 fn count(data: &mut Bytes) -> Result<u32, DecodeError> {
     let count = take(data, 4)?.get_u32();
     if count > ITEMS_MAX { Err(DecodeError::TooMany { count }) } else { Ok(count) }
@@ -352,6 +372,7 @@ mod tests {
                 reply: Reply::Integrity(Report { since: 2, points: vec![Point { revision: 1000, hash: u64::MAX }] }),
             },
             Frame::Ping { sent: 8 },
+            Frame::Reachable { index: 9, urls: vec!["https://a:2380".into(), "https://b:2380".into()] },
         ]
     }
 

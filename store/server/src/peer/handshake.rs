@@ -8,10 +8,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Versions of the frames that this binary speaks.
 pub const PROTOCOL_MIN: u16 = 1;
-/// 2 added the call `Integrity`.
-pub const PROTOCOL_MAX: u16 = 2;
+/// 2 added the call `Integrity`, 3 the frame `Reachable`.
+pub const PROTOCOL_MAX: u16 = 3;
 /// From this version on a peer can be asked for its hashes.
 pub const PROTOCOL_INTEGRITY: u16 = 2;
+/// From this version on a peer wants to hear where its caller is reached.
+pub const PROTOCOL_REACHABLE: u16 = 3;
+/// What an acceptor speaks at most that does not say it: only those of version 3 do.
+const PROTOCOL_UNSAID: u16 = 2;
 /// Highest feature level that this binary can apply.
 pub const FEATURE_LEVEL: u32 = quorate_core::feature::KNOWN;
 
@@ -155,11 +159,11 @@ impl Hello {
     }
 }
 
-/// The caller's side: says hello and waits for the answer.
+/// The caller's side: says hello and waits for the answer. Returns the highest protocol that the acceptor speaks.
 ///
 /// # Errors
 /// The connection's, or the peer's refusal.
-pub async fn call(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), hello: &Hello) -> Result<(), Error> {
+pub async fn call(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), hello: &Hello) -> Result<u16, Error> {
     let body = hello.encode();
     stream.write_u32(MAGIC).await?;
     stream.write_u32(u32::try_from(body.len()).map_err(|_| Error::Malformed("hello too long"))?).await?;
@@ -172,7 +176,7 @@ pub async fn call(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), hello: &He
     let text = read_short(stream).await?;
     let text = String::from_utf8_lossy(&text).into_owned();
     match status {
-        ACCEPTED => Ok(()),
+        ACCEPTED => Ok(text.parse().unwrap_or(PROTOCOL_UNSAID)),
         REFUSED_REMOVED => Err(Error::Removed(text)),
         _ => Err(Error::Refused(text)),
     }
@@ -189,7 +193,8 @@ pub async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Resu
     Hello::decode(read_short(stream).await?.into())
 }
 
-/// The acceptor's side, second half.
+/// The acceptor's side, second half. An acceptance says which protocol the acceptor speaks at most, which callers before version 3
+/// do not read.
 ///
 /// # Errors
 /// The connection's.
@@ -198,7 +203,7 @@ pub async fn answer(
     refusal: Option<&Refusal>,
 ) -> Result<(), std::io::Error> {
     let (status, text) = match refusal {
-        None => (ACCEPTED, String::new()),
+        None => (ACCEPTED, PROTOCOL_MAX.to_string()),
         Some(removed @ Refusal::Removed(_)) => (REFUSED_REMOVED, removed.to_string()),
         Some(other) => (REFUSED, other.to_string()),
     };
@@ -255,7 +260,7 @@ mod tests {
             (hello(), Ok(())),
             (Hello { cluster_id: 8, ..hello() }, Err(Refusal::Cluster { ours: 7, theirs: 8 })),
             (Hello { to: 9, ..hello() }, Err(Refusal::Member { ours: 1, wanted: 9 })),
-            (Hello { protocol_min: 3, protocol_max: 4, ..hello() }, Err(Refusal::Protocol { min: 3, max: 4 })),
+            (Hello { protocol_min: 4, protocol_max: 5, ..hello() }, Err(Refusal::Protocol { min: 4, max: 5 })),
             (Hello { feature_level: 0, ..hello() }, Err(Refusal::FeatureLevel { required: 1, theirs: 0 })),
             (Hello { from: 3, ..hello() }, Err(Refusal::Removed(3))),
             (
@@ -276,5 +281,22 @@ mod tests {
         answer(&mut acceptor, Some(&Refusal::Removed(2))).await.unwrap();
         let error = calling.await.unwrap().unwrap_err();
         assert!(matches!(&error, Error::Removed(text) if text == "member 2 was removed from the cluster"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_caller_learns_what_its_peer_speaks_also_from_one_that_does_not_say_it() {
+        for (text, expected) in [(PROTOCOL_MAX.to_string(), PROTOCOL_MAX), (String::new(), PROTOCOL_UNSAID)] {
+            let (mut caller, mut acceptor) = tokio::io::duplex(1024);
+            let calling = tokio::spawn(async move { call(&mut caller, &hello()).await });
+            receive(&mut acceptor).await.unwrap();
+            if text.is_empty() {
+                acceptor.write_u32(MAGIC).await.unwrap();
+                acceptor.write_u8(ACCEPTED).await.unwrap();
+                acceptor.write_u32(0).await.unwrap();
+            } else {
+                answer(&mut acceptor, None).await.unwrap();
+            }
+            assert_eq!(calling.await.unwrap().unwrap(), expected);
+        }
     }
 }

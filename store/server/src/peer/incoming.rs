@@ -136,6 +136,7 @@ async fn read_frames(
         (link.feature_level, link.protocol) = (hello.feature_level, hello.protocol_max);
     });
     let inbox = peers.local().inbox.clone();
+    let mut visit = None;
     let mut buffer = BytesMut::with_capacity(64 << 10);
     loop {
         let Some(body) = next_frame(&mut reader, &mut buffer).await? else { return Ok(()) };
@@ -157,6 +158,11 @@ async fn read_frames(
             }
             Frame::Reply { number, reply } => {
                 peers.replied(number, reply);
+                continue;
+            }
+            Frame::Reachable { index, urls } => {
+                // The one before ends only now that this one is noted.
+                visit = peers.visit(hello.from, index, urls).or(visit.take());
                 continue;
             }
             Frame::Ping { sent } => {

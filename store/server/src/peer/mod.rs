@@ -14,6 +14,7 @@ mod schedule;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod visitors;
 
 pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use quorate_api::Error as ApiError;
-use quorate_core::log::{MemberId, Term};
+use quorate_core::log::{Index, MemberId, Term};
 use quorate_core::membership::Membership;
 use quorate_core::node::{Event, Proposal};
 use quorate_core::replica::Message;
@@ -40,6 +41,7 @@ use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::tls::Plane;
 use queue::Queue;
+use visitors::Visitors;
 
 /// A peer counts as connected for strict membership changes after this long.
 const CONNECTED_AFTER: Duration = Duration::from_secs(5);
@@ -95,6 +97,7 @@ struct Shared {
     local: Arc<Local>,
     runtime: Handle,
     peers: RwLock<BTreeMap<MemberId, Peer>>,
+    visitors: Mutex<Visitors>,
     links: Arc<Links>,
     calls: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     next_call: AtomicU64,
@@ -123,6 +126,7 @@ impl Peers {
             local,
             runtime,
             peers: RwLock::default(),
+            visitors: Mutex::default(),
             links: Arc::default(),
             calls: Mutex::default(),
             next_call: AtomicU64::new(0),
@@ -140,28 +144,39 @@ impl Peers {
     /// Connects to the members of a configuration and leaves those that are gone. Called by the driver when it changed.
     pub fn update(&self, membership: &Membership) {
         self.0.local.membership.store(Arc::new(membership.clone()));
+        self.connect_and_leave();
+    }
+
+    /// Notes where a caller is reached, until what is returned is dropped. `None` when too many call.
+    fn visit(&self, id: MemberId, index: Index, urls: Vec<String>) -> Option<Visit> {
+        let visit = self.visitors().arrived(id, index, urls)?;
+        self.connect_and_leave();
+        Some(Visit { peers: self.clone(), id, visit })
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, Visitors> {
+        self.0.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect_and_leave(&self) {
+        // What is wanted is looked up with the peers locked, so that the last of two callers sees what both changed.
         let mut peers = self.0.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let this = self.0.local.member_id;
-        peers.retain(|id, peer| membership.get(*id).is_some_and(|member| member.peer_urls == peer.urls));
-        for member in membership.members().filter(|member| member.id != this && !member.peer_urls.is_empty()) {
-            peers.entry(member.id).or_insert_with(|| {
-                self.0.links.update(member.id, |_| {});
-                let (queue, frames) = Queue::new();
-                let (alive, gone) = oneshot::channel();
-                let task = outgoing::run(
-                    self.0.local.clone(),
-                    self.0.links.clone(),
-                    member.id,
-                    member.peer_urls.clone(),
-                    frames,
-                    gone,
-                );
-                self.0.runtime.spawn(task);
-                Peer { urls: member.peer_urls.clone(), queue, _alive: alive }
-            });
+        let reachable = self.visitors().reachable(self.0.local.member_id, &self.0.local.membership.load());
+        peers.retain(|id, peer| reachable.get(id).is_some_and(|urls| *urls == peer.urls));
+        for (id, urls) in reachable {
+            peers.entry(id).or_insert_with(|| self.start(id, urls));
         }
         let mut links = self.0.links.0.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|id, _| peers.contains_key(id));
+    }
+
+    fn start(&self, id: MemberId, urls: Vec<String>) -> Peer {
+        let Shared { local, links, runtime, .. } = &*self.0;
+        links.update(id, |_| {});
+        let (queue, frames) = Queue::new();
+        let (alive, gone) = oneshot::channel();
+        runtime.spawn(outgoing::run(local.clone(), links.clone(), id, urls.clone(), frames, gone));
+        Peer { urls, queue, _alive: alive }
     }
 
     /// Queues a frame; false when it was dropped.
@@ -250,6 +265,20 @@ impl Peers {
     pub fn urls(&self, id: MemberId) -> Vec<String> {
         let membership = self.0.local.membership.load();
         membership.get(id).map(|member| member.peer_urls.clone()).unwrap_or_default()
+    }
+}
+
+/// A caller that said where it is reached, for as long as its connection lasts.
+struct Visit {
+    peers: Peers,
+    id: MemberId,
+    visit: u64,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.peers.visitors().left(self.id, self.visit);
+        self.peers.connect_and_leave();
     }
 }
 

@@ -9,10 +9,10 @@ use quorate_core::node::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{self, connect};
-use super::handshake::{self, Channel};
+use super::connection::{self, Connected, connect};
+use super::handshake::{self, Channel, PROTOCOL_REACHABLE};
 use super::queue::Queued;
-use super::{Frame, Links, Local, Stream};
+use super::{Frame, Links, Local};
 use crate::inbox::Input;
 
 /// Between two tries to connect.
@@ -53,11 +53,11 @@ async fn keep_connected(
     let mut failures = 0;
     for url in urls.iter().cycle() {
         match connect(local, id, url, Channel::Frames).await {
-            Ok(stream) => {
+            Ok(connected) => {
                 failures = 0;
                 tracing::info!(remote = format!("{id:x}"), url, "established connection to peer");
                 links.update_known(id, |link| link.connected_since = Some(Instant::now()));
-                let ended = write_frames(stream, local, links, id, frames).await;
+                let ended = write_frames(connected, local, links, id, frames).await;
                 if frames.is_closed() {
                     // Its place may be another task's already.
                     return;
@@ -117,7 +117,7 @@ fn drop_waiting(local: &Local, id: MemberId, frames: &mut mpsc::Receiver<Queued>
 
 /// Writes frames until the connection breaks (`Err`) or the queue is closed (`Ok`).
 async fn write_frames(
-    stream: Stream,
+    Connected { stream, protocol }: Connected,
     local: &Local,
     links: &Links,
     id: MemberId,
@@ -125,6 +125,9 @@ async fn write_frames(
 ) -> Result<(), std::io::Error> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::with_capacity(64 << 10);
+    if let Some(reachable) = reachable(local).filter(|_| protocol >= PROTOCOL_REACHABLE) {
+        put(&mut buffer, &reachable);
+    }
     // Answers to pings; they may come in parts.
     let mut answers = BytesMut::with_capacity(64);
     let mut ping = tokio::time::interval(PING_INTERVAL);
@@ -170,6 +173,13 @@ async fn write_frames(
         writer.flush().await?;
         links.update_known(id, |link| link.sent_bytes += bytes);
     }
+}
+
+/// Where this member is reached; `None` while it does not know itself of being a member.
+fn reachable(local: &Local) -> Option<Frame> {
+    let membership = local.membership.load();
+    let this = membership.get(local.member_id)?;
+    Some(Frame::Reachable { index: membership.index(), urls: this.peer_urls.clone() })
 }
 
 fn put(buffer: &mut BytesMut, frame: &Frame) {

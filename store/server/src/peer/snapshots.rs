@@ -180,7 +180,7 @@ impl Snapshots {
         let mut last = "the member has no peer URL".to_owned();
         for url in self.0.peers.urls(to) {
             match connect(self.0.peers.local(), to, &url, Channel::Snapshot).await {
-                Ok(stream) => return Ok(stream),
+                Ok(connected) => return Ok(connected.stream),
                 Err(error) => last = error.to_string(),
             }
         }

@@ -110,3 +110,36 @@ async fn a_member_that_does_not_take_its_frames_holds_a_bounded_part_of_them() {
     let rest = tokio::task::spawn_blocking(move || arrived(&inbox, FRAMES - first)).await.unwrap();
     assert_eq!(first + rest, FRAMES, "nothing is lost");
 }
+
+/// Serves member `id` and says where.
+fn serving(id: MemberId, membership: &Membership) -> (Peers, String) {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let peers = peers(id, membership, Inbox::default());
+    let (calls, _calls) = mpsc::channel(1);
+    let (snapshots, _snapshots) = mpsc::channel(1);
+    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, peers.clone(), calls, snapshots));
+    (peers, url)
+}
+
+/// A member that joins replays configurations that know nothing of the leader that sends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_from_a_newer_configuration_is_answered_while_it_is_connected() {
+    let (joiner, joiner_url) = serving(1, &Membership::default());
+    let (leader, leader_url) = serving(2, &Membership::default());
+    leader.update(&membership(&[joiner_url.clone(), leader_url]));
+    let old = membership(&[joiner_url]);
+    joiner.update(&old);
+    let inbox = leader.local().inbox.clone();
+    while !joiner.queue(2, frame()) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tokio::task::spawn_blocking(move || arrived(&inbox, 1)).await.unwrap(), 1);
+    joiner.update(&old);
+    assert!(joiner.queue(2, frame()), "an old configuration that is applied meanwhile changes nothing");
+    leader.update(&Membership::default());
+    while joiner.queue(2, frame()) {
+        tokio::task::yield_now().await;
+    }
+}

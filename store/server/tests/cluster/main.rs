@@ -19,3 +19,4 @@ mod refusals;
 mod refused;
 mod reload_tls;
 mod small_disk;
+mod unknown_leader;
