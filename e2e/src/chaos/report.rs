@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use quorate_harness::Interrupted;
+
 use super::nemesis::Tally;
 use super::plan::{Fault, Plan, Step};
 use crate::history::{Judged, Operation, Outcome, Violation};
@@ -25,6 +27,8 @@ pub struct Report {
     pub slowest_recovery: Duration,
     pub judged: Judged,
     pub violations: Vec<Violation>,
+    /// The run was asked to stop: what clients saw is not judged.
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Report {
@@ -40,6 +44,7 @@ impl Report {
             slowest_recovery: Duration::ZERO,
             judged: Judged::default(),
             violations: Vec::new(),
+            interrupted: None,
         }
     }
 
@@ -74,11 +79,15 @@ impl fmt::Display for Report {
         if self.violations.len() > SHOWN_MAX {
             writeln!(f, "and {} more", self.violations.len() - SHOWN_MAX)?;
         }
-        writeln!(f, "judged: {}", self.judged)?;
+        match self.interrupted {
+            None => writeln!(f, "judged: {}", self.judged)?,
+            Some(interrupted) => writeln!(f, "{interrupted}: what clients saw is not judged")?,
+        }
+        let interrupted = self.interrupted.map_or(String::new(), |interrupted| format!(", {interrupted}"));
         let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         write!(
             f,
-            "chaos: {} members, {}, seed {}, {} s: {} operations ({} done, {} refused, {} unknown) to revision {}; {} faults ({}); slowest recovery {:.1} s; {} violations",
+            "chaos: {} members, {}, seed {}, {} s{interrupted}: {} operations ({} done, {} refused, {} unknown) to revision {}; {} faults ({}); slowest recovery {:.1} s; {} violations",
             self.plan.members,
             if self.plan.tls { "TLS" } else { "no TLS" },
             self.plan.seed,
