@@ -44,6 +44,9 @@ pub enum Error {
         /// Which field.
         field: &'static str,
     },
+    /// Nor the status of a process.
+    #[error(transparent)]
+    Status(#[from] quorate_harness::status::Error),
     /// The connection broke.
     #[error("the connection to the server broke: {0}")]
     Connection(#[from] std::io::Error),
@@ -86,8 +89,8 @@ pub enum Error {
     #[error("cannot write the results as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// SIGINT or SIGTERM.
-    #[error("interrupted: nothing was written")]
-    Interrupted,
+    #[error("{0}: nothing was written")]
+    Interrupted(#[from] quorate_harness::Interrupted),
 }
 
 impl Error {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use quorate_bench::arguments::{Arguments, Command};
 use quorate_bench::{Error, Result, run};
-use tokio::signal::unix::{SignalKind, signal};
+use quorate_harness::Interrupt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,21 +21,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quorate-bench: {error}");
-            ExitCode::FAILURE
+            match error {
+                Error::Interrupted(interrupted) => interrupted.exit_code(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 fn measure(arguments: quorate_bench::arguments::Run) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            ended = run::run(&arguments) => ended,
-            // Dropping the run kills its server and removes its data.
-            _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
-            _ = terminate.recv() => Err(Error::Interrupted),
-        }
-    })
+    // Dropping the run kills its server and removes its data.
+    local.block_on(&runtime, interrupt.or(run::run(&arguments)))?
 }

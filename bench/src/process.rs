@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use quorate_harness::Status;
+
 use crate::error::{Error, Result};
 
 /// One tick of /proc/PID/stat in µs: USER_HZ is 100 in the kernel's interface, whatever the kernel's own clock.
@@ -23,15 +25,14 @@ pub struct Usage {
 impl Usage {
     /// Of the process with this id.
     pub fn of(pid: u32) -> Result<Self> {
-        let (stat, io, status) =
-            (format!("/proc/{pid}/stat"), format!("/proc/{pid}/io"), format!("/proc/{pid}/status"));
+        let (stat, io) = (format!("/proc/{pid}/stat"), format!("/proc/{pid}/io"));
         let missing = |file: &str, field| Error::Proc { file: file.into(), field };
         let (user, system) = ticks(&read(&stat)?).ok_or_else(|| missing(&stat, "utime"))?;
         Ok(Self {
             user_us: user * TICK_US,
             system_us: system * TICK_US,
             written_bytes: field(&read(&io)?, "write_bytes:").ok_or_else(|| missing(&io, "write_bytes"))?,
-            peak_rss_bytes: field(&read(&status)?, "VmHWM:").ok_or_else(|| missing(&status, "VmHWM"))? * 1024,
+            peak_rss_bytes: Status::of(pid)?.peak_resident_bytes()?,
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate_api::etcdserverpb::RangeRequest;
+use quorate_harness::tie;
 use serde::Serialize;
 
 use crate::arguments::Run;
@@ -103,7 +104,7 @@ pub fn flags(data: &str, client: &str, peer: &str) -> Vec<String> {
     pairs.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
 }
 
-/// A running server. Dropping it kills it and removes its data.
+/// A running server. Dropping it kills it and removes its data; it also ends with the thread that started it, which is the loader's only one.
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
@@ -120,7 +121,7 @@ impl Server {
         let (client, peer) = two_free_addresses()?;
         let log = File::create(folder.join("log")).map_err(Error::file(folder))?;
         let data = folder.join("data").display().to_string();
-        let child = Command::new(program)
+        let child = tie(&mut Command::new(program))
             .args(flags(&data, &format!("http://{client}"), &format!("http://{peer}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(Error::file(folder))?)

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quorate_e2e::chaos::{Kind, Plan, catch_up, cut_off, hours, liveness, run};
+use quorate_harness::Interrupt;
 
 /// Two clusters at once would starve each other on two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -32,7 +33,8 @@ fn nothing_is_violated(members: usize) {
     let _one = alone();
     let plan = Plan { members, duration: STRIKE_FOR, seed: seed(), tls: true, kinds: Kind::default_mix() };
     println!("{plan:?}");
-    let report = run(plan, |line| println!("{line}")).unwrap_or_else(|error| panic!("the harness failed: {error}"));
+    let report = run(plan, &Interrupt::never(), |line| println!("{line}"))
+        .unwrap_or_else(|error| panic!("the harness failed: {error}"));
     hours::append(&hours::log_path(), &report).unwrap();
     println!("{report}");
     assert!(report.violations.is_empty(), "{report}");
@@ -78,7 +80,7 @@ fn a_follower_that_was_away_and_one_that_lost_its_disk_catch_up_under_load() {
         apart: false,
         rounds: 1,
     };
-    let report = catch_up::run(scenario, |line| println!("{line}")).unwrap();
+    let report = catch_up::run(scenario, &Interrupt::never(), |line| println!("{line}")).unwrap();
     println!("{report}");
     assert_eq!(report.returns.len(), 2);
     for back in &report.returns {
@@ -102,9 +104,9 @@ fn a_follower_that_was_cut_off_serves_soon_after_the_network_is_back() {
 fn leadership_leaves_a_stalled_disk_and_five_members_go_on_with_two_dead() {
     let _one = alone();
     let scenario = liveness::Scenario { stalls: 1, rate: 50, phase: Duration::from_secs(2), seed: 1 };
-    let report = liveness::run(scenario, |line| println!("{line}")).unwrap();
+    let report = liveness::run(scenario, &Interrupt::never(), |line| println!("{line}")).unwrap();
     println!("{report}");
-    assert!(report.stalls.iter().all(|(moved, _)| moved.is_some()), "{report}");
+    assert!(report.stalls.iter().all(|stall| stall.moved.is_some()), "{report}");
     assert!(report.two_dead.count() > 0, "{report}");
     assert_eq!(report.two_dead.failed, 0, "{report}");
 }

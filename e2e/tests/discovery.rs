@@ -5,12 +5,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_e2e::authority::Authority;
 use quorate_e2e::crash::namespace::Namespace;
 use quorate_e2e::kubernetes::{Tools, run, workspace_program};
+use quorate_harness::tie;
 
 /// A start takes well under a second; a machine that is busy with other tests may need longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,8 +36,14 @@ _etcd-client._tcp.short       60 IN SRV 1 0 2379 m2
 /// A domain without a dot at its end is also tried below this one.
 const RESOLVER: &str = "nameserver 127.0.0.1\nsearch example.test\noptions timeout:1\n";
 
-/// A process that ends with this value.
+/// A process that ends with this value, and with the test when that is killed.
 struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        Running(tie(command).spawn().unwrap())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -116,7 +123,7 @@ impl Site {
     /// Returns once it listens, which is when it prints its version.
     fn start_dns(&mut self, program: &Path, settings: &Path) {
         let mut command = self.namespace.command(program);
-        let mut server = Running(command.arg("-conf").arg(settings).stdout(Stdio::piped()).spawn().unwrap());
+        let mut server = Running::start(command.arg("-conf").arg(settings).stdout(Stdio::piped()));
         let mut output = BufReader::new(server.0.stdout.take().unwrap());
         let listens = output.by_ref().lines().any(|line| line.unwrap().starts_with("CoreDNS-"));
         assert!(listens, "the DNS server did not start");
@@ -131,7 +138,7 @@ impl Site {
         command.args(["--listen-client-urls", url, "--advertise-client-urls", url]);
         command.args(["--listen-peer-urls=http://127.0.0.1:0", "--initial-advertise-peer-urls", peer]);
         command.arg(format!("--initial-cluster={name}={peer}")).args(flags);
-        self.running.push(Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()));
+        self.running.push(Running::start(command.stdout(Stdio::null()).stderr(Stdio::null())));
     }
 
     fn await_done(&self, arguments: &[&str]) {

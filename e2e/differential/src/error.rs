@@ -5,6 +5,9 @@ use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The judge was asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] quorate_harness::Interrupted),
     #[error("{doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{0} is missing: {1}")]

@@ -8,6 +8,7 @@ use clap::Parser;
 use quorate_differential::server::Programs;
 use quorate_differential::suite::{self, Finding, Options, Replayed};
 use quorate_differential::{Error, corpus, generate, run, shrink};
+use quorate_harness::Interrupt;
 
 /// Sends the same generated requests to a real etcd and to Quorate and compares every answer.
 #[derive(Parser)]
@@ -48,20 +49,25 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("quorate-differential: {error}");
-            ExitCode::FAILURE
+            match error {
+                Error::Interrupted(interrupted) => interrupted.exit_code(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 async fn judge(arguments: &Arguments) -> Result<ExitCode, Error> {
+    // What is dropped ends its servers and removes its folders.
+    let interrupt = Interrupt::listen().map_err(Error::io("wait for signals of", "this process"))?;
     let programs = Programs::find()?;
     if let Some(path) = &arguments.replay {
-        return one(&programs, arguments, corpus::read(path)?, 0).await;
+        return interrupt.or(one(&programs, arguments, corpus::read(path)?, 0)).await?;
     }
     if let Some(seed) = arguments.seed {
-        return one(&programs, arguments, generate::sequence(seed, arguments.steps), seed).await;
+        return interrupt.or(one(&programs, arguments, generate::sequence(seed, arguments.steps), seed)).await?;
     }
-    let Replayed { sequences, coverage, again } = suite::replay(&programs).await?;
+    let Replayed { sequences, coverage, again } = interrupt.or(suite::replay(&programs)).await??;
     for (path, divergence) in &again {
         println!("{}: {divergence}", path.display());
     }
@@ -74,14 +80,18 @@ async fn judge(arguments: &Arguments) -> Result<ExitCode, Error> {
         divergences_max: arguments.differences,
     };
     println!("first seed {}, {} steps a sequence", options.first_seed, options.steps);
-    let mut report = suite::run(&programs, &options).await?;
+    let mut report = suite::run(&programs, &options, &interrupt).await?;
     report.coverage.merge(&coverage);
     if arguments.table {
         print!("{}", report.coverage.table());
     }
     let missing = report.coverage.missing();
+    if let Some(interrupted) = report.interrupted {
+        println!("{}", report.summary());
+        return Err(interrupted.into());
+    }
     for finding in report.findings.iter() {
-        show(&programs, arguments, finding).await?;
+        interrupt.or(show(&programs, arguments, finding)).await??;
     }
     println!("{}", report.summary());
     if !missing.is_empty() && report.findings.is_empty() {

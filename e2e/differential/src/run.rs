@@ -145,13 +145,10 @@ impl Pair {
             *self.coverage.rules.entry(rule).or_default() += 1;
             return Ok(None);
         }
-        if step.name() == "Maintenance.HashKV" || step.act == Act::Restart {
-            self.theirs.compacted(self.facts.compactions_begun).await?;
-        }
         self.coverage.sent(step);
         self.requests += 1;
         let difference = match &step.act {
-            Act::Call { method, request } => self.call(step.client, method, request, step.metadata).await,
+            Act::Call { method, request } => self.call(step.client, method, request, step.metadata).await?,
             Act::Watch { stream, request, racing } => self.watch(*stream, request, *racing, step.metadata).await?,
             Act::End { stream } => {
                 self.watching.end(*stream);
@@ -159,8 +156,9 @@ impl Pair {
                 self.theirs.streams.remove(stream);
                 None
             }
-            Act::Gone { request } => self.gone(request).await,
+            Act::Gone { request } => self.gone(request).await?,
             Act::Restart => {
+                self.theirs.compacted(self.facts.compactions_begun).await?;
                 self.watching = Watching::default();
                 self.facts.compactions_begun = 0;
                 let (ours, theirs) = tokio::join!(self.ours.restart(), self.theirs.restart());
@@ -195,12 +193,11 @@ impl Pair {
         if let Some(difference) = self.settle().await? {
             return Ok(Some(difference));
         }
-        self.theirs.compacted(self.facts.compactions_begun).await?;
         for line in ["KV.Range key: \"\\000\" range_end: \"\\000\"", "Maintenance.HashKV"] {
             let step = Step::parse(line).expect("the lines above are steps");
             if let Act::Call { method, request } = &step.act
                 && self.kept_back(&step).is_none()
-                && let Some(difference) = self.call(0, method, request, None).await
+                && let Some(difference) = self.call(0, method, request, None).await?
             {
                 return Ok(Some(difference));
             }
@@ -294,11 +291,14 @@ impl Pair {
         method: &'static Method,
         request: &DynamicMessage,
         metadata: Option<Metadata>,
-    ) -> Option<Difference> {
+    ) -> Result<Option<Difference>, Error> {
+        if method.name == "Maintenance.HashKV" {
+            self.theirs.compacted(self.facts.compactions_begun).await?;
+        }
         let resolved = |side: &Session| side.resolve(request, self.facts.now, self.facts.compacted);
         let (to_ours, to_theirs) = (resolved(&self.ours), resolved(&self.theirs));
         if is_not_there(&method.name) {
-            return not_there(&self.ours.call(client, method, &to_ours, None).await);
+            return Ok(not_there(&self.ours.call(client, method, &to_ours, None).await));
         }
         if self.facts.cluster {
             self.catch_up(client).await;
@@ -320,10 +320,10 @@ impl Pair {
         }
         if ours != theirs {
             let what = "the answers differ".to_owned();
-            return Some(Difference { what, quorate: show_outcome(&ours), etcd: show_outcome(&theirs) });
+            return Ok(Some(Difference { what, quorate: show_outcome(&ours), etcd: show_outcome(&theirs) }));
         }
         self.coverage.answered(&ours);
-        None
+        Ok(None)
     }
 
     /// What is local to a member may be behind what another one acknowledged: a linearizable read ends that.
@@ -416,7 +416,7 @@ impl Pair {
     }
 
     /// Asks both until the lease has expired.
-    async fn gone(&mut self, request: &DynamicMessage) -> Option<Difference> {
+    async fn gone(&mut self, request: &DynamicMessage) -> Result<Option<Difference>, Error> {
         let method = wire::method("Lease.LeaseTimeToLive").expect("every etcd has it");
         let started = Instant::now();
         for side in [&self.ours, &self.theirs] {

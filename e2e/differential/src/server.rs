@@ -1,4 +1,5 @@
-//! Servers as processes: one etcd, and one or three `quorate`, each on ports and a folder of its own, ended with the value.
+//! Servers as processes: one etcd, and one or three `quorate`, each on ports and a folder of its own, ended with the value, and with the
+//! thread that blocks on the judge, which starts them.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use quorate_harness::tie;
 use rand::RngExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -195,15 +197,16 @@ impl Server {
 }
 
 fn spawn(program: &Path, arguments: &[String]) -> Result<(Child, Log, watch::Receiver<bool>), Error> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(Error::io("start", program))?;
+        .kill_on_drop(true);
+    tie(command.as_std_mut());
+    let mut child = command.spawn().map_err(Error::io("start", program))?;
     let log = Log::default();
     let (sender, ready) = watch::channel(false);
     let errors = child.stderr.take().expect("the child's stderr was asked for just above");

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use quorate_harness::{Interrupt, Interrupted};
+
 use crate::Error;
 use crate::corpus;
 use crate::coverage::Coverage;
@@ -42,6 +44,8 @@ pub struct Report {
     pub took: Duration,
     pub coverage: Coverage,
     pub findings: Vec<Finding>,
+    /// It was asked to stop before its time was over.
+    pub interrupted: Option<Interrupted>,
 }
 
 /// What the past findings showed.
@@ -68,11 +72,11 @@ pub async fn replay(programs: &Programs) -> Result<Replayed, Error> {
     Ok(replayed)
 }
 
-/// Plays sequences of rising seeds.
+/// Plays sequences of rising seeds. Asked to stop, it reports what was compared until then.
 ///
 /// # Errors
 /// Those of the judge itself.
-pub async fn run(programs: &Programs, options: &Options) -> Result<Report, Error> {
+pub async fn run(programs: &Programs, options: &Options, interrupt: &Interrupt) -> Result<Report, Error> {
     let (next, stop) = (AtomicU64::new(options.first_seed), AtomicBool::new(false));
     let began = Instant::now();
     let report = Mutex::new(Report::default());
@@ -92,10 +96,13 @@ pub async fn run(programs: &Programs, options: &Options) -> Result<Report, Error
         }
         Ok::<(), Error>(())
     };
-    let ended = futures::future::join_all((0..options.workers.max(1)).map(|_| worker())).await;
-    ended.into_iter().collect::<Result<(), Error>>()?;
+    let workers = futures::future::join_all((0..options.workers.max(1)).map(|_| worker()));
+    let ended = interrupt.or(workers).await;
+    let interrupted = ended.as_ref().err().copied();
+    ended.into_iter().flatten().collect::<Result<(), Error>>()?;
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.took = began.elapsed();
+    report.interrupted = interrupted;
     Ok(report)
 }
 
@@ -104,11 +111,12 @@ impl Report {
     pub fn summary(&self) -> String {
         let seconds = self.took.as_secs_f64().max(1e-9);
         format!(
-            "{} requests in {} sequences compared in {seconds:.0} s ({:.0} a second), {} differences",
+            "{} requests in {} sequences compared in {seconds:.0} s ({:.0} a second), {} differences{}",
             self.requests,
             self.sequences,
             self.requests as f64 / seconds,
-            self.findings.len()
+            self.findings.len(),
+            self.interrupted.map_or(String::new(), |interrupted| format!(", {interrupted}"))
         )
     }
 }

@@ -10,6 +10,7 @@ use quorate_differential::server::Programs;
 use quorate_differential::step::Step;
 use quorate_differential::suite::{self, Options};
 use quorate_differential::{corpus, shrink};
+use quorate_harness::Interrupt;
 
 /// What `make test` gives to new sequences.
 const DURATION: Duration = Duration::from_secs(100);
@@ -33,7 +34,7 @@ async fn quorate_answers_as_etcd_and_everything_is_reached() {
     let options =
         Options { first_seed: first_seed(), steps: STEPS, duration: DURATION, workers: 2, divergences_max: 1 };
     println!("{} past findings are answered the same; first seed {}", past.sequences, options.first_seed);
-    let mut report = suite::run(&programs, &options).await.unwrap();
+    let mut report = suite::run(&programs, &options, &Interrupt::never()).await.unwrap();
     report.coverage.merge(&past.coverage);
     println!("{}\n{}", report.coverage.table(), report.summary());
     if let Some(finding) = report.findings.into_iter().next() {

@@ -11,16 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_api::etcdserverpb::{PutRequest, StatusRequest};
+use quorate_harness::Interrupt;
 use tokio::task::JoinHandle;
 
 use super::Error;
+use super::clients::until_interrupted;
 use super::cluster::{Cluster, Network};
 use super::endpoints::Endpoints;
 use super::memory::{Memory, MemoryWatch};
 use super::meter::{Lap, Meter};
 use super::plan::Plan;
 use super::processors;
-use super::run::in_clients_network;
 
 /// Clients that write the revisions that the follower misses.
 const FILLERS: u64 = 128;
@@ -83,10 +84,14 @@ pub struct Return {
 }
 
 /// Measures both ways of coming back. `progress` gets a line for every phase.
-pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+pub fn run(
+    scenario: Scenario,
+    interrupt: &Interrupt,
+    progress: impl Fn(String) + Send + Sync + 'static,
+) -> Result<Report, Error> {
     // Before the threads of the load are made: they inherit it.
     let processor = scenario.apart.then(processors::set_one_aside).transpose()?;
-    in_clients_network(move |clients| async move {
+    until_interrupted(interrupt, move |clients| async move {
         let plan = Plan { members: 3, duration: Duration::ZERO, seed: scenario.seed, tls: false, kinds: Vec::new() };
         let mut cluster = Cluster::start(&plan, clients, Network::Shared, &scenario.flags())?;
         cluster.all_back().await.map_err(|violation| cluster.late(violation, BACK_WITHIN))?;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::Error;
+use super::clients::in_clients_network;
 use super::cluster::{BACK_WITHIN, Cluster, Network};
 use super::plan::Plan;
-use super::run::in_clients_network;
 
 /// Cuts a follower of three members off from the others for so long; returns how much later it serves a linearizable read.
 ///

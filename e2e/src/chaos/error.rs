@@ -6,6 +6,9 @@ use std::time::Duration;
 pub enum Error {
     #[error(transparent)]
     Harness(#[from] crate::crash::Error),
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] quorate_harness::Interrupted),
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("TLS of the clients: {0}")]

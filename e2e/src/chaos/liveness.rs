@@ -4,11 +4,13 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use quorate_harness::Interrupt;
+
 use super::Error;
+use super::clients::until_interrupted;
 use super::cluster::{BACK_WITHIN, Cluster, Network};
 use super::meter::{Lap, Meter};
 use super::plan::Plan;
-use super::run::in_clients_network;
 
 /// The servers' default.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,13 +42,28 @@ pub struct Scenario {
     pub seed: u64,
 }
 
+/// What a leader in trouble costs.
+#[derive(Debug, Clone, Copy)]
+pub struct Outage {
+    /// From its start until the others had another leader; `None`: never.
+    pub moved: Option<Duration>,
+    /// The longest time without an answered put.
+    pub longest_gap: Duration,
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outage { moved, longest_gap } = self;
+        let moved = moved.map_or("never".to_owned(), |moved| format!("{moved:.0?}"));
+        write!(f, "another leader after {moved}, longest time without an answer {longest_gap:.0?}")
+    }
+}
+
 #[derive(Debug)]
 pub struct Report {
-    /// Of each stall: from its start until the others had another leader (`None`: never), and the longest time without an
-    /// answered put.
-    pub stalls: Vec<(Option<Duration>, Duration)>,
-    /// The same for a slow disk, where the kernel can slow one.
-    pub slow: Option<(Option<Duration>, Duration)>,
+    pub stalls: Vec<Outage>,
+    /// Of a slow disk, where the kernel can slow one.
+    pub slow: Option<Outage>,
     pub five: Lap,
     pub two_dead: Lap,
 }
@@ -60,9 +77,9 @@ impl Report {
     /// What does not hold.
     pub fn broken(&self) -> Vec<String> {
         let mut broken = Vec::new();
-        for (moved, _) in &self.stalls {
-            match moved {
-                Some(moved) if *moved <= ELECTION_TIMEOUT * MOVED_WITHIN => {}
+        for stall in &self.stalls {
+            match stall.moved {
+                Some(moved) if moved <= ELECTION_TIMEOUT * MOVED_WITHIN => {}
                 Some(moved) => broken.push(format!("leadership left a stalled disk only after {moved:?}")),
                 None => broken.push(format!("leadership did not leave a disk that stalled for {STALL:?}")),
             }
@@ -76,21 +93,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moved = |moved: &Option<Duration>| moved.map_or("never".to_owned(), |moved| format!("{moved:.0?}"));
-        for (number, (to, gap)) in self.stalls.iter().enumerate() {
-            writeln!(
-                f,
-                "stall {}: another leader after {}, longest time without an answer {gap:.0?}",
-                number + 1,
-                moved(to)
-            )?;
+        for (number, stall) in self.stalls.iter().enumerate() {
+            writeln!(f, "stall {}: {stall}", number + 1)?;
         }
-        if let Some((to, gap)) = &self.slow {
-            writeln!(
-                f,
-                "slow disk ({SLOW_WRITES} writes/s): another leader after {}, longest time without an answer {gap:.0?}",
-                moved(to)
-            )?;
+        if let Some(slow) = &self.slow {
+            writeln!(f, "slow disk ({SLOW_WRITES} writes/s): {slow}")?;
         }
         let line = |lap: &Lap| {
             let ms = |percent| lap.percentile(percent).as_secs_f64() * 1e3;
@@ -103,15 +110,21 @@ impl fmt::Display for Report {
 }
 
 /// Measures all of it. `progress` gets a line for every part.
-pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+pub fn run(
+    scenario: Scenario,
+    interrupt: &Interrupt,
+    progress: impl Fn(String) + Send + Sync + 'static,
+) -> Result<Report, Error> {
     let part = scenario.clone();
-    let (stalls, slow) = in_clients_network(move |clients| async move {
+    let (stalls, slow) = until_interrupted(interrupt, move |clients| async move {
         let mut cluster = Cluster::start(&plan(3, part.seed), clients, Network::SharedWithDisks, &[])?;
         back(&mut cluster).await?;
         let mut stalls = Vec::new();
         for number in 1..=part.stalls {
             progress(format!("stall {number} of {}", part.stalls));
-            stalls.push(leader_loses_disk(&mut cluster, &part, Trouble::Stall).await?);
+            let stall = leader_loses_disk(&mut cluster, &part, Trouble::Stall).await?;
+            progress(stall.to_string());
+            stalls.push(stall);
         }
         let slow = match cluster.can_slow_disks() {
             true => Some(leader_loses_disk(&mut cluster, &part, Trouble::Slow).await?),
@@ -119,7 +132,7 @@ pub fn run(scenario: Scenario, progress: impl Fn(String) + Send + Sync + 'static
         };
         Ok((stalls, slow))
     })?;
-    let (five, two_dead) = in_clients_network(move |clients| async move {
+    let (five, two_dead) = until_interrupted(interrupt, move |clients| async move {
         let mut cluster = Cluster::start(&plan(5, scenario.seed), clients, Network::Shared, &[])?;
         back(&mut cluster).await?;
         two_of_five_dead(&mut cluster, &scenario).await
@@ -137,12 +150,7 @@ enum Trouble {
     Slow,
 }
 
-/// When the others had another leader, and the longest time without an answer.
-async fn leader_loses_disk(
-    cluster: &mut Cluster,
-    scenario: &Scenario,
-    trouble: Trouble,
-) -> Result<(Option<Duration>, Duration), Error> {
+async fn leader_loses_disk(cluster: &mut Cluster, scenario: &Scenario, trouble: Trouble) -> Result<Outage, Error> {
     let leader = leader(cluster).await?;
     let others: Vec<usize> = (0..cluster.members.len()).filter(|member| *member != leader).collect();
     // Clients of the others: they see what a cluster does, and not a member that is in trouble.
@@ -166,7 +174,7 @@ async fn leader_loses_disk(
         Trouble::Slow => cluster.members[leader].slow_disk(0)?,
     }
     back(cluster).await?;
-    Ok((moved, lap.longest_gap))
+    Ok(Outage { moved, longest_gap: lap.longest_gap })
 }
 
 async fn two_of_five_dead(cluster: &mut Cluster, scenario: &Scenario) -> Result<(Lap, Lap), Error> {

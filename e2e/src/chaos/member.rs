@@ -126,10 +126,10 @@ impl Member {
     }
 
     /// SIGKILL, and the process is gone when this returns. A disk that stalls is let go on, because a process that waits for
-    /// it does not die.
+    /// it does not die, and because it would stay for ever when its mount goes.
     pub fn kill(&mut self) {
+        self.disk.resume();
         if let Some(process) = self.process.take() {
-            self.disk.resume();
             process.kill();
         }
     }

@@ -1,10 +1,10 @@
 //! The resident memory of a member's process over a time, looked at again and again.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quorate_harness::status::{self, Status};
 use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
@@ -29,12 +29,13 @@ pub(super) struct MemoryWatch {
 impl MemoryWatch {
     pub fn start(cluster: &Cluster, member: usize) -> MemoryWatch {
         let process = cluster.members[member].process_id();
-        let before = process.map_or(0, resident_mib);
+        // A member that does not run has none.
+        let before = process.and_then(|process| resident_mib(process).ok()).unwrap_or(0);
         let peak = Arc::new(AtomicU64::new(before));
         let seen = Arc::clone(&peak);
         let task = tokio::spawn(async move {
-            while let Some(process) = process {
-                seen.fetch_max(resident_mib(process), Ordering::Relaxed);
+            while let Some(Ok(mib)) = process.map(resident_mib) {
+                seen.fetch_max(mib, Ordering::Relaxed);
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         });
@@ -47,8 +48,6 @@ impl MemoryWatch {
     }
 }
 
-fn resident_mib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1_024
+fn resident_mib(process: u32) -> Result<u64, status::Error> {
+    Ok(Status::of(process)?.resident_bytes()? >> 20)
 }

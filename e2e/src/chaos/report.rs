@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate_harness::Interrupted;
+
 use super::nemesis::Tally;
 use super::plan::{Fault, Plan, Step};
 use crate::history::{Judged, Operation, Outcome, Violation};
@@ -28,6 +30,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Where the logs of the members were put, if anything was violated.
     pub logs: Option<PathBuf>,
+    /// The run was asked to stop: what clients saw is not judged.
+    pub interrupted: Option<Interrupted>,
 }
 
 impl Report {
@@ -44,6 +48,7 @@ impl Report {
             judged: Judged::default(),
             violations: Vec::new(),
             logs: None,
+            interrupted: None,
         }
     }
 
@@ -81,11 +86,15 @@ impl fmt::Display for Report {
         if let Some(logs) = &self.logs {
             writeln!(f, "the members' logs are in {}", logs.display())?;
         }
-        writeln!(f, "judged: {}", self.judged)?;
+        match self.interrupted {
+            None => writeln!(f, "judged: {}", self.judged)?,
+            Some(interrupted) => writeln!(f, "{interrupted}: what clients saw is not judged")?,
+        }
+        let interrupted = self.interrupted.map_or(String::new(), |interrupted| format!(", {interrupted}"));
         let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         write!(
             f,
-            "chaos: {} members, {}, seed {}, {} s: {} operations ({} done, {} refused, {} unknown) to revision {}; {} faults ({}); slowest recovery {:.1} s; {} violations",
+            "chaos: {} members, {}, seed {}, {} s{interrupted}: {} operations ({} done, {} refused, {} unknown) to revision {}; {} faults ({}); slowest recovery {:.1} s; {} violations",
             self.plan.members,
             if self.plan.tls { "TLS" } else { "no TLS" },
             self.plan.seed,

@@ -1,16 +1,17 @@
 //! One run: a cluster, load on it, faults until the time is over, the way back, and the judgement of all that was seen.
 
-use std::fs::File;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use quorate_api::etcdserverpb::{CompactionRequest, DefragmentRequest};
+use quorate_harness::Interrupt;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 
 use super::Error;
 use super::board::Board;
+use super::clients::in_clients_network;
 use super::cluster::{Cluster, Network};
 use super::endpoints::{Endpoints, REQUEST_TIMEOUT};
 use super::keeper::{Keepers, Kept};
@@ -20,7 +21,6 @@ use super::plan::{Draws, Plan, Step};
 use super::recorder::Recorder;
 use super::report::Report;
 use super::watchers::Watchers;
-use crate::crash::namespace::Namespace;
 use crate::history::{Observed, Truth, Violation, check, leases};
 
 /// A lease that nobody renews goes at most so long after its TTL, once all members serve: a leader change gives every lease
@@ -49,82 +49,97 @@ struct Activity {
     upkeep: JoinHandle<()>,
 }
 
-/// Runs a plan in a thread of its own, which is where the clients' network is. `progress` gets a line for every step.
-pub fn run(plan: Plan, progress: impl Fn(String) + Send + Sync + 'static) -> Result<Report, Error> {
+/// What everybody saw; the recorder goes on to the end of the history.
+struct Seen {
+    board: Board,
+    recorder: Recorder,
+    last_asked: HashMap<i64, Duration>,
+    observed: Observed,
+}
+
+/// Runs a plan in a thread of its own, which is where the clients' network is. `progress` gets a line for every step. A run that is
+/// interrupted ends in order, and its report says what was done until then.
+pub fn run(
+    plan: Plan,
+    interrupt: &Interrupt,
+    progress: impl Fn(String) + Send + Sync + 'static,
+) -> Result<Report, Error> {
     if ![3, 5].contains(&plan.members) {
         return Err(Error::Members(plan.members));
     }
     if plan.kinds.is_empty() {
         return Err(Error::NoFaults);
     }
+    let interrupt = interrupt.clone();
     in_clients_network(move |clients| async move {
-        let cluster = Cluster::start(&plan, clients, Network::Switched, &[])?;
-        run_inside(plan, cluster, &progress).await
+        let mut cluster = Cluster::start(&plan, clients, Network::Switched, &[])?;
+        let mut report = Report::new(plan);
+        match run_inside(&mut cluster, &mut report, &interrupt, &progress).await {
+            Err(Error::Interrupted(interrupted)) => report.interrupted = Some(interrupted),
+            done => done?,
+        }
+        if !report.violations.is_empty() {
+            report.logs = Some(cluster.keep_logs()?);
+        }
+        Ok(report)
     })
 }
 
-/// Runs `work` on a runtime of its own, all of whose threads are in a new network namespace, which it is given.
-pub(super) fn in_clients_network<T, F>(work: impl FnOnce(Namespace) -> F + Send + 'static) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Error>>,
-{
-    let thread = std::thread::Builder::new().name("chaos".into()).spawn(move || {
-        let clients = Namespace::create_with_network()?;
-        let path = format!("/proc/{}/ns/net", clients.holder());
-        let namespace = File::open(&path).map_err(crate::crash::Error::io("open", &path))?;
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|source| Error::System { call: "setns", source })?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(crate::crash::Error::io("start the runtime of", "the clients"))?;
-        let done = runtime.block_on(work(clients));
-        // Streams of watches that nobody reads any more are not waited for.
-        runtime.shutdown_background();
-        done
-    });
-    let thread = thread.map_err(crate::crash::Error::io("start the thread of", "the clients"))?;
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
 async fn run_inside(
-    plan: Plan,
-    mut cluster: Cluster,
+    cluster: &mut Cluster,
+    report: &mut Report,
+    interrupt: &Interrupt,
     progress: &(impl Fn(String) + Send + Sync),
-) -> Result<Report, Error> {
-    let mut report = Report::new(plan);
-    if let Err(violation) = cluster.all_back().await {
+) -> Result<(), Error> {
+    if let Err(violation) = interrupt.or(cluster.all_back()).await? {
         report.violations.push(violation);
-        return Ok(report);
+        return Ok(());
     }
     // The founding is old when the first power cut comes.
     for member in &cluster.members {
         member.disk().settle()?;
     }
     let activity = Activity::start(&cluster.endpoints, report.plan.seed);
-    let started = Instant::now();
-    if let Err(violation) = strike(&mut cluster, &activity.board, &mut report, progress).await? {
-        report.violations.push(violation);
+    let under_load = interrupt.or(strike_and_come_back(cluster, &activity.board, report, progress)).await;
+    activity.board.stop();
+    let back = match under_load {
+        Ok(back) => back?,
+        Err(interrupted) => {
+            report.struck_for = activity.board.now();
+            // Requests end by their own limit, a few seconds at most.
+            report.count(&activity.load.end().await);
+            return Err(interrupted.into());
+        }
+    };
+    let seen = activity.end(report).await;
+    if back {
+        interrupt.or(judge(cluster, seen, report)).await??;
     }
-    report.struck_for = started.elapsed();
-    if !report.violations.is_empty() {
+    Ok(())
+}
+
+/// All faults, and the way back after the last. Whether all members serve: else there is no end of the history to compare with.
+async fn strike_and_come_back(
+    cluster: &mut Cluster,
+    board: &Board,
+    report: &mut Report,
+    progress: &(impl Fn(String) + Send + Sync),
+) -> Result<bool, Error> {
+    let struck = strike(cluster, board, report, progress).await?;
+    report.struck_for = board.now();
+    if let Err(violation) = struck {
+        report.violations.push(violation);
         // What was seen until then is judged all the same, if the members that are left can be brought to serve.
         let _ = cluster.start_all()?;
     }
     // Load goes on until all are back: the cluster serves again, and not only its harness.
     let back = cluster.all_back().await;
-    activity.board.stop();
-    let judged = back.is_ok();
+    let serves = back.is_ok();
     match back {
         Ok(took) => report.recovered(took),
         Err(violation) => report.violations.push(violation),
     }
-    judge(&cluster, activity, &mut report, judged).await?;
-    if !report.violations.is_empty() {
-        report.logs = Some(cluster.keep_logs()?);
-    }
-    Ok(report)
+    Ok(serves)
 }
 
 /// Faults, one step after the other, until the time is over or something is wrong.
@@ -185,6 +200,18 @@ impl Activity {
             board,
         }
     }
+
+    /// Waits until everybody has ended, once the board is stopped, and collects what they saw.
+    async fn end(self, report: &mut Report) -> Seen {
+        let Activity { board, load, keepers, watchers, recorder, upkeep } = self;
+        upkeep.await.expect("the upkeep neither panics nor is aborted");
+        let mut operations = load.end().await;
+        let Kept { leases, operations: attached, last_asked } = keepers.end().await;
+        operations.extend(attached);
+        let sessions = watchers.end().await;
+        report.count(&operations);
+        Seen { board, recorder, last_asked, observed: Observed { operations, leases, sessions } }
+    }
 }
 
 /// Compacts what is recorded and defragments members, now and then.
@@ -213,18 +240,9 @@ async fn upkeep(endpoints: Endpoints, board: Board, seed: u64) {
     }
 }
 
-/// Collects what everybody saw and judges it by the history. A cluster that is not `back` has no end of its history to compare with.
-async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report, back: bool) -> Result<(), Error> {
-    let Activity { board, load, keepers, watchers, recorder, upkeep } = activity;
-    upkeep.await.expect("the upkeep neither panics nor is aborted");
-    let mut operations = load.end().await;
-    let Kept { leases: kept, operations: attached, last_asked } = keepers.end().await;
-    operations.extend(attached);
-    let sessions = watchers.end().await;
-    report.count(&operations);
-    if !back {
-        return Ok(());
-    }
+/// Judges what everybody saw by the history, on a cluster whose members all serve.
+async fn judge(cluster: &Cluster, seen: Seen, report: &mut Report) -> Result<(), Error> {
+    let Seen { board, recorder, last_asked, observed } = seen;
     let deadline = Instant::now() + TTL_MAX + EXPIRY_SLACK;
     while !cluster.is_empty("lease/", "lease0").await? && Instant::now() < deadline {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -235,7 +253,6 @@ async fn judge(cluster: &Cluster, activity: Activity, report: &mut Report, back:
     if truth.last_revision() < revision && violations.is_empty() {
         violations.push(Violation::HistoryBroken { after: truth.last_revision(), revision });
     }
-    let observed = Observed { operations, leases: kept, sessions };
     let (judged, found) = check(&truth, &observed);
     violations.extend(found);
     violations.extend(leases::overdue(&truth, &observed.leases, &last_asked, ended, EXPIRY_SLACK));

@@ -2,12 +2,12 @@
 //! the kernel has it not, [`SlowDisk::supported`] says so, and the fault is left out.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::crash::Error;
+use crate::crash::workspace::abandoned;
 
 const ROOT: &str = "/sys/fs/cgroup/blkio";
-const PREFIX: &str = "quorate-chaos-";
 const LIMIT: &str = "blkio.throttle.write_iops_device";
 
 /// A group of its own for one member. It is removed with this value, when the process has ended.
@@ -21,10 +21,13 @@ impl SlowDisk {
         PathBuf::from(ROOT).join("blkio.throttle.read_iops_device").is_file()
     }
 
-    /// Makes the group of a member; `run` is unique among those of this process.
-    pub fn create(run: &str, name: &str) -> Result<SlowDisk, Error> {
-        sweep();
-        let folder = PathBuf::from(ROOT).join(format!("{PREFIX}{}-{run}-{name}", std::process::id()));
+    /// Makes the group of a member, named by its run's workspace and its own name.
+    pub fn create(workspace: &str, name: &str) -> Result<SlowDisk, Error> {
+        for group in abandoned(Path::new(ROOT)) {
+            // One that still holds a process is tried again by the next run.
+            let _ = fs::remove_dir(group);
+        }
+        let folder = PathBuf::from(ROOT).join(format!("{workspace}-{name}"));
         fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         Ok(SlowDisk { folder })
     }
@@ -44,18 +47,7 @@ impl SlowDisk {
 
 impl Drop for SlowDisk {
     fn drop(&mut self) {
-        // It stays while a process is in it, and the next run's sweep takes it.
+        // It stays while a process is in it, and a later run takes it.
         let _ = fs::remove_dir(&self.folder);
-    }
-}
-
-/// Removes the groups of harnesses that are gone.
-fn sweep() {
-    for entry in fs::read_dir(ROOT).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !PathBuf::from("/proc").join(pid).exists()) {
-            let _ = fs::remove_dir(entry.path());
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -141,17 +142,37 @@ impl Disk {
     }
 }
 
+/// Ends the stalls of disks that a dead run left, whose images are in `folder`. Its namespaces may be gone, but a file system that stalls stays
+/// with its loop device: mounted again, it is the same one.
+pub(super) fn thaw_abandoned(folder: &Path) {
+    for device in loop_devices(folder) {
+        let Ok(namespace) = Namespace::create() else { return };
+        // It fails where the device has been freed in between, which is as good.
+        if run(namespace.command("mount").arg(device).arg(folder)).is_ok() {
+            thaw(&namespace.seen(folder));
+        }
+    }
+}
+
+/// The loop devices of images in a folder.
+fn loop_devices(folder: &Path) -> Vec<PathBuf> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let image = |device: &Path| fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+    let ours = devices.filter(|device| Path::new(&image(&device.path())).starts_with(folder));
+    ours.map(|device| Path::new("/dev").join(device.file_name())).collect()
+}
+
 /// Ends the stall of the file system at a path, if there is one.
-pub(super) fn thaw(mount: &Path) {
+fn thaw(mount: &Path) {
     let Ok(point) = File::open(mount) else { return };
     let mut unused = 0;
     // SAFETY: as in `Disk::stall`. It fails where nothing is frozen, which is as wanted.
     let _ = unsafe { ioctl::thaw(point.as_raw_fd(), &mut unused) };
 }
 
-/// Runs a command of the harness to its end; what it said on its standard error is the error.
+/// Runs a command of the harness to its end, also when Ctrl-C asks the harness to stop; what it said on its standard error is the error.
 pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
-    let output = command.output().map_err(Error::io("run", PathBuf::from(command.get_program())))?;
+    let output = command.process_group(0).output().map_err(Error::io("run", PathBuf::from(command.get_program())))?;
     if output.status.success() {
         return Ok(());
     }
@@ -164,9 +185,26 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::crash::workspace::Workspace;
+
+    #[test]
+    fn a_disk_that_stalls_is_let_go_on_when_the_namespace_of_its_run_is_gone() {
+        let workspace = Workspace::create().unwrap();
+        let namespace = Arc::new(Namespace::create().unwrap());
+        let disk = Disk::ext4(workspace.path().join("disk"), Arc::clone(&namespace)).unwrap();
+        disk.stall().unwrap();
+        drop((disk, namespace));
+        assert_eq!(loop_devices(workspace.path()).len(), 1, "a file system that stalls stays");
+        thaw_abandoned(workspace.path());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !loop_devices(workspace.path()).is_empty() {
+            assert!(Instant::now() < deadline, "its loop device is still there");
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_power_cut_keeps_what_was_synced_and_loses_the_rest() {

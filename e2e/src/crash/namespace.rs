@@ -3,6 +3,7 @@
 //! image again would bring the dead one back.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -34,6 +35,8 @@ impl Namespace {
             .args(["--mount", "--propagation", "private"])
             .args(with_network.then_some("--net"))
             .args(["sh", "-c", "echo made; exec cat"])
+            // Ctrl-C in a terminal is for the harness alone, which needs its namespaces until the members have ended.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

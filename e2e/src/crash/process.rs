@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use quorate_harness::{Status, tie};
 
 use super::Error;
 
@@ -19,7 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The lines of a log that an error shows.
 const LOG_TAIL_LINES: usize = 25;
 
-/// A process that is killed when this value goes.
+/// A process that is killed when this value goes, and when the thread that started it ends: a run starts its members from the thread that
+/// blocks on it (see [`quorate_harness::tie`]).
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -39,7 +41,7 @@ impl Process {
         }
         let program = PathBuf::from(command.get_program());
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child = command.spawn().map_err(Error::io("start", program))?;
+        let child = tie(&mut command).spawn().map_err(Error::io("start", program))?;
         Ok(Process { name: name.to_owned(), child })
     }
 
@@ -66,7 +68,7 @@ impl Process {
             if let Some(status) = self.ended() {
                 return Some(status);
             }
-            if !asked && handles_sigterm(self.pid()) {
+            if !asked && self.handles_sigterm() {
                 asked = kill(self.pid(), Signal::SIGTERM).is_ok();
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -97,6 +99,11 @@ impl Process {
         let _ = kill(self.pid(), Signal::SIGCONT);
     }
 
+    /// One that has ended in this moment handles nothing; the next look sees that.
+    fn handles_sigterm(&self) -> bool {
+        Status::of(self.id()).and_then(|status| status.handles(Signal::SIGTERM)).unwrap_or(false)
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id of Linux is below 2^22"))
     }
@@ -112,14 +119,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Whether the process has a handler for SIGTERM (the mask SigCgt of proc(5)).
-fn handles_sigterm(pid: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    mask & (1 << (Signal::SIGTERM as u64 - 1)) != 0
 }
 
 /// Whether every thread of a process is stopped, dead or inside an uninterruptible system call (states T, Z, X and D).

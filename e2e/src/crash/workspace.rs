@@ -1,5 +1,5 @@
-//! The folder of one run. It is removed at its end; what a killed run left behind, processes included, is swept at the
-//! start of the next. Mounts live in the run's namespace and go with its last process.
+//! The folder of one run. It is removed at its end; what a killed run left behind is swept at the start of the next. Its servers end with it
+//! (`Process`), its namespaces with their holders and the last server, and mounts and loop devices with these.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,18 +7,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use quorate_harness::Identity;
 
 use super::Error;
-use super::disk::thaw;
+use super::disk::thaw_abandoned;
 
-const PREFIX: &str = "quorate-crash-";
+/// Begins the names of all that a run makes outside of namespaces.
+const PREFIX: &str = "quorate-crash";
 
 /// Runs of this process so far, so that parallel tests have folders of their own.
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
-/// A folder `quorate-crash-PID-N` below the system's temporary folder.
+/// A folder `quorate-crash-PID-STARTED-N` (of the harness) below the system's temporary folder.
 pub struct Workspace {
     path: PathBuf,
     host: IpAddr,
@@ -28,8 +28,7 @@ impl Workspace {
     pub fn create() -> Result<Workspace, Error> {
         sweep();
         let (pid, number) = (std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
-        let name = format!("{PREFIX}{pid}-{number}");
-        let path = std::env::temp_dir().join(name);
+        let path = std::env::temp_dir().join(Identity::own().name(PREFIX, number));
         fs::create_dir(&path).map_err(Error::io("create", &path))?;
         let [.., high, low] = pid.to_be_bytes();
         let [.., last] = number.to_be_bytes();
@@ -50,52 +49,42 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        clear(&self.path);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes the folders of runs whose process is gone.
+/// What runs that are dead left in a folder: every entry whose name is or begins with the name of a workspace.
+pub(crate) fn abandoned(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let of_the_dead = |name: &OsStr| {
+        let owner = name.to_str().and_then(|name| Identity::owner(name, PREFIX));
+        owner.is_some_and(|owner| !owner.is_alive())
+    };
+    entries.filter(move |entry| of_the_dead(&entry.file_name())).map(|entry| entry.path())
+}
+
+/// Removes the folders of dead runs. Their servers ended with them, but for one that waits for a disk that stalls.
 fn sweep() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            clear(&entry.path());
-        }
+    for folder in abandoned(&std::env::temp_dir()) {
+        thaw_abandoned(&folder);
+        // What cannot be removed now is tried again by the next run.
+        let _ = fs::remove_dir_all(&folder);
     }
 }
 
-/// Ends the processes that run in a folder and removes it.
-fn clear(folder: &Path) {
-    for pid in processes_of(folder) {
-        // A process that waits for a stalled disk does not die.
-        for mount in fs::read_dir(format!("/proc/{pid}/root{}", folder.display())).into_iter().flatten().flatten() {
-            if mount.path().is_dir() {
-                thaw(&mount.path());
-            }
-        }
-        // It may have ended by itself in between, which is as good.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    let _ = fs::remove_dir_all(folder);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Processes one of whose arguments names the folder.
-fn processes_of(folder: &Path) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let wanted = format!("{}/", folder.display());
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut arguments = arguments.split(|byte| *byte == 0);
-            let program = arguments
-                .next()
-                .and_then(|path| Path::new(&*String::from_utf8_lossy(path)).file_name().map(OsStr::to_owned));
-            program.as_deref() == Some(OsStr::new("quorate"))
-                && arguments.any(|argument| String::from_utf8_lossy(argument).contains(&wanted))
-        })
-        .collect()
+    #[test]
+    fn only_what_names_a_dead_owner_is_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Identity::own();
+        let dead = Identity { started: own.started + 1, ..own };
+        for name in [own.name(PREFIX, 0), dead.name(PREFIX, 0), dead.name("somebody-else", 0), format!("{PREFIX}-x")] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let left: Vec<PathBuf> = abandoned(folder.path()).collect();
+        assert_eq!(left, [folder.path().join(dead.name(PREFIX, 0))]);
+    }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use quorate_harness::Identity;
 
 use super::error::{Error, Result, io, kube as kube_error};
 use super::layout::{Layout, node_name};
 use super::namespace::Inside;
 use super::node::import;
-use super::process::Identity;
 use super::state::{Phase, State};
 
 /// A cluster that somebody else's harness runs.

@@ -46,7 +46,7 @@ pub use layout::{Layout, node_address, node_name};
 pub use manifests::apply;
 pub use namespace::Inside;
 pub use pki::write_secret;
-pub use process::{Identity, run};
+pub use process::run;
 pub use provisioner::STORAGE_CLASS;
 pub use relay::{Dialer, Relay};
 pub use start::{Builder, Progress};

@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use quorate_harness::Identity;
+
 use super::cgroup::Cgroup;
 use super::error::{Error, Result, io};
 use super::layout::Layout;
@@ -122,48 +124,6 @@ impl Process {
     }
 }
 
-/// A process id together with the moment of its start, which no later process with the same id shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Identity {
-    pub pid: u32,
-    /// Clock ticks since boot (`/proc/PID/stat`, field 22).
-    pub started: u64,
-}
-
-impl Identity {
-    /// `None` if there is no such process, or only its remains.
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in brackets and may hold anything, brackets too.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let state = *fields.first()?;
-        let started = fields.get(19)?.parse().ok()?;
-        (state != "Z" && state != "X").then_some(Self { pid, started })
-    }
-
-    /// Of the running program.
-    pub fn own() -> Self {
-        Self::of(std::process::id()).expect("this process runs, and /proc is mounted on Linux")
-    }
-
-    pub fn is_alive(&self) -> bool {
-        Self::of(self.pid).as_ref() == Some(self)
-    }
-
-    /// Reads a pid file; `None` if it is missing or torn.
-    pub fn read(file: &Path) -> Option<Self> {
-        let text = fs::read_to_string(file).ok()?;
-        let (pid, started) = text.trim().split_once(' ')?;
-        Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()? })
-    }
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.pid, self.started)
-    }
-}
-
 /// Runs a command to its end and returns what it printed; an error with its messages if it failed.
 pub fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
@@ -186,26 +146,4 @@ pub fn tail(log: &Path) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_else(|error| format!("(cannot be read: {error})"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identity_is_alive_only_with_its_own_start_time() {
-        let own = Identity::own();
-        assert!(own.is_alive());
-        assert!(!Identity { started: own.started + 1, ..own }.is_alive());
-    }
-
-    #[test]
-    fn an_identity_survives_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("x.pid");
-        fs::write(&file, Identity::own().to_string()).unwrap();
-        assert_eq!(Identity::read(&file), Some(Identity::own()));
-        fs::write(&file, "12").unwrap();
-        assert_eq!(Identity::read(&file), None);
-    }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node as KubeNode, ServiceAccount};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
+use quorate_harness::Identity;
 
 use super::addons::{self, COREDNS, SYSTEM_NAMESPACE};
 use super::cgroup::Cgroup;
@@ -18,7 +19,7 @@ use super::error::{Error, Result, kube as kube_error};
 use super::layout::{Layout, NODES_MAX, api_address};
 use super::namespace::Namespaces;
 use super::node::{Fabric, Node};
-use super::process::{Identity, Process, Program};
+use super::process::{Process, Program};
 use super::provisioner::Provisioner;
 use super::relay::{Dialer, Relay};
 use super::state::{Lock, Phase, State};

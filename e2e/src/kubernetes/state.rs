@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
+use quorate_harness::Identity;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result, io};
 use super::layout::Layout;
-use super::process::Identity;
 use super::store::Store;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use quorate_harness::Identity;
+
 use super::error::{Error, Result, io};
 use super::layout::{Layout, node_name};
 use super::namespace::Inside;
 use super::node_files::{VOLUMES, volumes};
-use super::process::{Identity, run};
+use super::process::run;
 use super::wait::Deadline;
 
 /// The kernel frees a loop device within milliseconds of its last user's end.

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use quorate_e2e::kubernetes::{Cgroup, Identity, Layout};
+use quorate_e2e::kubernetes::{Cgroup, Layout};
+use quorate_harness::Identity;
 
 use super::Error;
 
@@ -16,6 +17,7 @@ const INIT_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Footprint {
     root: PathBuf,
+    /// The names of its cgroups begin with it.
     id: String,
     processes: Vec<Identity>,
     namespaces: BTreeSet<PathBuf>,
@@ -24,12 +26,22 @@ pub struct Footprint {
 impl Footprint {
     pub fn of(layout: &Layout) -> Self {
         let pids = Cgroup::named(layout.id()).processes();
-        let pids: Vec<u32> = pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect();
+        let pids = pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect();
+        Self::new(layout.root(), layout.id(), pids)
+    }
+
+    /// Of a run of `quorate-chaos`, by its process and the folder in which it makes its own.
+    pub fn of_chaos(harness: u32, folder: &Path) -> Self {
+        let name = Identity::of(harness).expect("the harness runs").name("quorate-crash", 0);
+        Self::new(&folder.join(&name), &name, with_descendants(harness))
+    }
+
+    fn new(root: &Path, id: &str, pids: Vec<u32>) -> Self {
         let own = namespaces_of("self");
         let namespaces = pids.iter().flat_map(|pid| namespaces_of(&pid.to_string()));
         let namespaces = namespaces.filter(|namespace| !own.contains(namespace)).collect();
         let processes = pids.into_iter().filter_map(Identity::of).collect();
-        Self { root: layout.root().into(), id: layout.id().into(), processes, namespaces }
+        Self { root: root.into(), id: id.into(), processes, namespaces }
     }
 
     /// Fails unless at least so many processes and namespaces were seen: none would prove nothing.
@@ -41,9 +53,14 @@ impl Footprint {
     /// An error with what is left, unless all of it is gone soon. Soon, because a killed process keeps its entry in the
     /// process table until the machine's init, which is nobody of ours, collects it.
     pub async fn await_gone(&self) -> Result<(), Error> {
+        self.await_none(|_| true).await
+    }
+
+    async fn await_none(&self, counts: impl Fn(&str) -> bool) -> Result<(), Error> {
         let start = Instant::now();
         loop {
-            let remains = self.remains();
+            let mut remains = self.remains();
+            remains.retain(|what| counts(what));
             if remains.is_empty() {
                 return Ok(());
             }
@@ -52,6 +69,11 @@ impl Footprint {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// As [`Footprint::await_gone`], but a folder and cgroups may stay: nobody is left who could remove them.
+    pub async fn await_dead(&self) -> Result<(), Error> {
+        self.await_none(|what| !what.starts_with("folder") && !what.starts_with("cgroup")).await
     }
 
     /// What is still there, in words.
@@ -63,12 +85,12 @@ impl Footprint {
             let inside = namespaces_of(&name).into_iter().filter(|namespace| self.namespaces.contains(namespace));
             remains.extend(inside.map(|namespace| format!("{} of process {name}", namespace.display())));
         }
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted").flatten() {
-            let group = hierarchy.path().join(&self.id);
-            remains.extend(group.exists().then(|| format!("cgroup {}", group.display())));
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted").flatten();
+        for hierarchy in hierarchies.map(|hierarchy| hierarchy.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+            let groups = fs::read_dir(hierarchy).into_iter().flatten().flatten();
+            let ours = groups.filter(|group| group.file_name().to_string_lossy().starts_with(&self.id));
+            remains.extend(ours.map(|group| format!("cgroup {}", group.path().display())));
         }
-        let group = Path::new("/sys/fs/cgroup").join(&self.id);
-        remains.extend(group.exists().then(|| format!("cgroup {}", group.display())));
         for device in fs::read_dir("/sys/block").expect("/sys is mounted").flatten() {
             let file = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
             let ours = Path::new(file.trim()).starts_with(&self.root);
@@ -80,6 +102,21 @@ impl Footprint {
         remains.extend(self.root.exists().then(|| format!("folder {root}")));
         remains
     }
+}
+
+/// A process and all that it started, and what these started.
+fn with_descendants(process: u32) -> Vec<u32> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(parent) = found.get(next) {
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        let children: Vec<u32> =
+            children.flat_map(|line| line.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+        found.extend(children);
+        next += 1;
+    }
+    found
 }
 
 fn namespaces_of(process: &str) -> Vec<PathBuf> {

@@ -198,10 +198,6 @@ impl<'a> Join<'a> {
     }
 
     fn write(&self, operation: Option<Operation>, what: &'static str) -> Step {
-        let mut latch = self.latch.clone();
-        latch.operation = operation;
-        let action =
-            Action::WriteLatch { latch: Box::new(latch), resource_version: self.resource_version.to_owned(), what };
-        Step::act(action, what)
+        Step::act(operation::write(self.latch, self.resource_version, operation, what), what)
     }
 }

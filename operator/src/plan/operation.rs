@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
 
 use crate::desired::Desired;
-use crate::latch::{Operation, Work};
+use crate::latch::{Latch, Operation, Work};
 
 use super::facts::answered;
 use super::{Action, Context, Stall, Step};
@@ -44,6 +44,12 @@ pub(super) fn complete(context: Context<'_>, operation: &Operation) -> Operation
         deadline: operation.deadline.or_else(|| Some(deadline(context, &operation.work))),
         ..operation.clone()
     }
+}
+
+/// Has the latch hold this operation and no other; `None` ends the one that it holds.
+pub(super) fn write(latch: &Latch, resource_version: &str, operation: Option<Operation>, what: &'static str) -> Action {
+    let latch = Box::new(Latch { operation, ..latch.clone() });
+    Action::WriteLatch { latch, resource_version: resource_version.to_owned(), what }
 }
 
 fn id(context: Context<'_>) -> Ulid {

@@ -8,6 +8,7 @@ use crate::latch::{Disk, Latch, RemovalReason, Work};
 use crate::observed::{Configuration, LatchSeen, MemberPhase};
 
 use super::guard::{self, Guard, Votes, guard};
+use super::operation;
 use super::{Action, Context, MembershipChange, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
@@ -99,10 +100,7 @@ fn drain(context: Context<'_>, ordinal: u32, disk: &Disk) -> Option<Step> {
 
 fn cancel(context: Context<'_>, why: &'static str) -> Step {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return Step::Steady };
-    let mut latch = latch.clone();
-    latch.operation = None;
-    let what = "the removal is called off";
-    Step::act(Action::WriteLatch { latch, resource_version: resource_version.clone(), what }, why)
+    Step::act(operation::write(latch, resource_version, None, "the removal is called off"), why)
 }
 
 fn retire(
@@ -147,12 +145,6 @@ fn retire(
     if pod.is_some() && goes {
         return Step::wait("AwaitPod", format!("{} is going away", context.desired.pod(ordinal)));
     }
-    let mut latch = latch.clone();
-    latch.operation = None;
-    let action = Action::WriteLatch {
-        latch: Box::new(latch),
-        resource_version: resource_version.to_owned(),
-        what: "the operation is done",
-    };
+    let action = operation::write(latch, resource_version, None, "the operation is done");
     Step::act(action, "member, pod and volume are dealt with")
 }

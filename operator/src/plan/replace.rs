@@ -6,20 +6,18 @@ use crate::observed::LatchSeen;
 
 use super::guard::{Guard, guard};
 use super::operation;
-use super::{Action, Context, Step};
+use super::{Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
     let (ordinal, reason) = candidate(context)?;
     let disk = latch.member(ordinal)?.disk.clone();
-    let mut latch = latch.clone();
-    latch.operation = Some(operation::begin(context, ordinal, Work::Remove { disk, reason }));
+    let removal = operation::begin(context, ordinal, Work::Remove { disk, reason });
     let what = match reason {
         RemovalReason::Corrupt => "a corrupt member is being replaced",
         RemovalReason::DiskLost | RemovalReason::ScaleIn => "a member that lost its disk is being replaced",
     };
-    let action = Action::WriteLatch { latch, resource_version: resource_version.clone(), what };
-    Some(Step::act(action, what))
+    Some(Step::act(operation::write(latch, resource_version, Some(removal), what), what))
 }
 
 fn candidate(context: Context<'_>) -> Option<(u32, RemovalReason)> {

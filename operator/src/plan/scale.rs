@@ -3,8 +3,8 @@
 use crate::latch::{Latch, Operation, RemovalReason, Work};
 use crate::observed::LatchSeen;
 
-use super::operation::begin;
-use super::{Action, Context, Step};
+use super::operation::{self, begin};
+use super::{Context, Step};
 
 pub(super) fn next(context: Context<'_>) -> Option<Step> {
     let LatchSeen::Present { latch, resource_version } = &context.observed.latch else { return None };
@@ -13,10 +13,7 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
         Work::Join { .. } => "a member is being added",
         Work::Remove { .. } | Work::Retire { .. } => "a member is being removed",
     };
-    let mut latch = latch.clone();
-    latch.operation = Some(operation);
-    let action = Action::WriteLatch { latch, resource_version: resource_version.clone(), what };
-    Some(Step::act(action, what))
+    Some(Step::act(operation::write(latch, resource_version, Some(operation), what), what))
 }
 
 /// A learner without an operation is one whose operation was lost with an edited latch: it is taken up again.

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use quorate_e2e::chaos::{Error, Kind, Plan, catch_up, hours, liveness, run};
+use quorate_e2e::crash;
+use quorate_harness::Interrupt;
 
 #[derive(Parser)]
 #[command(about = "Break clusters of real quorate members and judge what their clients saw (needs root)")]
@@ -90,8 +92,25 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Run(arguments) => strike(arguments),
+    match perform(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quorate-chaos: {error}");
+            match error {
+                Error::Interrupted(interrupted) => interrupted.exit_code(),
+                _ => ExitCode::from(2),
+            }
+        }
+    }
+}
+
+/// Whether nothing was violated.
+fn perform(command: Command) -> Result<bool, Error> {
+    // Before anything is made that would have to be removed.
+    let interrupt = Interrupt::listen().map_err(crash::Error::io("wait for signals of", "this process"))?;
+    match command {
+        Command::Run(arguments) => strike(arguments, &interrupt),
         Command::CatchUp {
             revisions,
             rate,
@@ -113,26 +132,18 @@ fn main() -> ExitCode {
                 apart,
                 rounds,
             };
-            show_catch_up(scenario).map(|()| true)
+            show_catch_up(scenario, &interrupt).map(|()| true)
         }
         Command::Liveness { stalls, rate, seconds, seed } => {
             let phase = Duration::from_secs(seconds);
-            show_liveness(liveness::Scenario { stalls, rate, phase, seed })
+            show_liveness(liveness::Scenario { stalls, rate, phase, seed }, &interrupt)
         }
         Command::Hours { write_page } => show_hours(write_page).map(|()| true),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("quorate-chaos: {error}");
-            ExitCode::from(2)
-        }
     }
 }
 
 /// Whether nothing was violated.
-fn strike(arguments: Run) -> Result<bool, Error> {
+fn strike(arguments: Run, interrupt: &Interrupt) -> Result<bool, Error> {
     let seed = arguments.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
     });
@@ -141,24 +152,29 @@ fn strike(arguments: Run) -> Result<bool, Error> {
     let plan = Plan { members: arguments.members, duration, seed, tls: !arguments.no_tls, kinds };
     println!("seed {seed}: {} members for {} s", plan.members, arguments.seconds);
     let quiet = arguments.quiet;
-    let report = run(plan, move |line| {
+    let report = run(plan, interrupt, move |line| {
         if !quiet {
             println!("{line}");
         }
     })?;
+    if let Some(interrupted) = report.interrupted {
+        // Hours are those of runs that were judged.
+        println!("{report}");
+        return Err(interrupted.into());
+    }
     hours::append(&hours::log_path(), &report)?;
     println!("{report}");
     Ok(report.violations.is_empty())
 }
 
-fn show_catch_up(scenario: catch_up::Scenario) -> Result<(), Error> {
-    println!("{}", catch_up::run(scenario, |line| println!("{line}"))?);
+fn show_catch_up(scenario: catch_up::Scenario, interrupt: &Interrupt) -> Result<(), Error> {
+    println!("{}", catch_up::run(scenario, interrupt, |line| println!("{line}"))?);
     Ok(())
 }
 
 /// Whether the bounds hold.
-fn show_liveness(scenario: liveness::Scenario) -> Result<bool, Error> {
-    let report = liveness::run(scenario, |line| println!("{line}"))?;
+fn show_liveness(scenario: liveness::Scenario, interrupt: &Interrupt) -> Result<bool, Error> {
+    let report = liveness::run(scenario, interrupt, |line| println!("{line}"))?;
     println!("{report}");
     let broken = report.broken();
     for bound in &broken {
