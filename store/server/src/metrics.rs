@@ -10,6 +10,7 @@ mod parts;
 mod peers;
 mod process;
 mod rocksdb;
+mod streams;
 mod transfers;
 
 use prometheus::core::Collector;
@@ -25,6 +26,7 @@ pub use memory::Memory;
 pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
 pub use peers::Peers;
 pub use rocksdb::Rocksdb;
+pub use streams::Streams;
 pub use transfers::Transfers;
 
 /// All metrics of one server.
@@ -39,6 +41,7 @@ pub struct Metrics {
     pub transfers: Transfers,
     pub rocksdb: Rocksdb,
     pub network: Network,
+    pub streams: Streams,
     pub memory: Memory,
     pub health: Health,
     pub grpc: Grpc,
@@ -60,6 +63,7 @@ impl Metrics {
             transfers: Transfers::new(&registry),
             rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
+            streams: Streams::new(&registry),
             memory: Memory::new(&registry),
             health: Health::new(&registry),
             grpc: Grpc::new(&registry, extensive),

@@ -85,7 +85,7 @@ async fn metrics(server: &Server) -> BTreeMap<String, Family> {
 }
 
 /// A page in one piece: a server may send it to a client of HTTP/1.1 in chunks.
-async fn page(address: &str, path: &str) -> String {
+pub async fn page(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = String::new();
