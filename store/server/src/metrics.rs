@@ -3,6 +3,7 @@
 //! Every part gets its handles from here and feeds them; gauges that merely show the member's state are set when somebody scrapes
 //! (`http`). Nothing is registered that nobody feeds.
 
+mod alarms;
 mod grpc;
 mod lease;
 mod memory;
@@ -20,6 +21,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use alarms::Alarms;
 pub use grpc::{Grpc, Kind, Method};
 pub use lease::Lease;
 pub use memory::Memory;
@@ -33,6 +35,7 @@ pub use transfers::Transfers;
 pub struct Metrics {
     registry: Registry,
     pub server: Server,
+    pub alarms: Alarms,
     pub disk: Disk,
     pub mvcc: Mvcc,
     pub lease: Lease,
@@ -55,6 +58,7 @@ impl Metrics {
         register(&registry, ProcessCollector::for_self());
         Metrics {
             server: Server::new(&registry),
+            alarms: Alarms::new(&registry),
             disk: Disk::new(&registry),
             mvcc: Mvcc::new(&registry),
             lease: Lease::new(&registry),

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_api::etcdserverpb as pb;
+use quorate_api::etcdserverpb::alarm_request::AlarmAction;
+use quorate_api::etcdserverpb::{self as pb, AlarmType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -80,6 +81,9 @@ async fn metrics(server: &Server) -> BTreeMap<String, Family> {
     client.put("k", "v").await;
     client.get("k").await;
     client.kv.compact(pb::CompactionRequest { revision: 2, physical: true }).await.unwrap();
+    let alarm = AlarmType::Nospace.into();
+    let raise = pb::AlarmRequest { action: AlarmAction::Activate.into(), member_id: 1, alarm };
+    client.maintenance.alarm(raise).await.unwrap();
     page(&server.address(), "/livez").await;
     families(&page(&server.address(), "/metrics").await)
 }
