@@ -1,4 +1,4 @@
-//! Real servers killed and cut off from power under load: no acknowledged write is lost. Five rounds of each kind;
+//! Real servers killed, cut off from power and with a file system that fails, under load: no acknowledged write is lost. Five rounds of each kind;
 //! with QUORATE_TEST_LONG=1 (`make test-long`) thirty. QUORATE_CRASH_SEED repeats a run's draws.
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
@@ -51,6 +51,16 @@ async fn a_single_member_keeps_what_it_acknowledged_when_its_power_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_members_keep_what_they_acknowledged_when_the_power_of_any_or_all_is_cut() {
     nothing_is_lost(3, Fault::PowerCut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_member_whose_file_system_turns_read_only_ends_says_why_and_keeps_what_it_acknowledged() {
+    nothing_is_lost(1, Fault::ReadOnly).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_three_members_one_whose_file_system_turns_read_only_ends_and_the_others_go_on() {
+    nothing_is_lost(3, Fault::ReadOnly).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

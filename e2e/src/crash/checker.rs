@@ -34,6 +34,8 @@ pub enum Violation {
     HashesDiffer { revision: i64, hashes: Vec<(String, u32, i64)> },
     /// A member does not come back.
     Refused(Refusal),
+    /// A member does not end as it must when its disk fails, or does not say why it does.
+    Lingers(Refusal),
 }
 
 impl fmt::Display for Violation {
@@ -55,12 +57,11 @@ impl fmt::Display for Violation {
             Violation::HashesDiffer { revision, hashes } => {
                 write!(f, "HashKV at revision {revision} differs: {hashes:?}")
             }
-            Violation::Refused(refusal) => {
-                write!(
-                    f,
-                    "{} does not come back: {}; the end of its log:\n{}",
-                    refusal.member, refusal.reason, refusal.log
-                )
+            Violation::Refused(Refusal { member, reason, log }) => {
+                write!(f, "{member} does not come back: {reason}; the end of its log:\n{log}")
+            }
+            Violation::Lingers(Refusal { member, reason, log }) => {
+                write!(f, "{member} has a disk that failed: {reason}; the end of its log:\n{log}")
             }
         }
     }

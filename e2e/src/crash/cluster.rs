@@ -38,7 +38,7 @@ impl Cluster {
             Settings { initial_cluster: initial.join(","), token: format!("crash-{:x}", plan.seed), fsync: plan.fsync };
         let namespace = match plan.fault {
             Fault::Kill => None,
-            Fault::PowerCut => Some(Arc::new(Namespace::create()?)),
+            Fault::PowerCut | Fault::ReadOnly => Some(Arc::new(Namespace::create()?)),
         };
         let mut members = Vec::new();
         for address in addresses {

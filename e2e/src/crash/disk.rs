@@ -1,4 +1,4 @@
-//! Where a member keeps its data: a plain folder, or an ext4 file system of its own whose power can be cut.
+//! Where a member keeps its data: a plain folder, or an ext4 file system of its own whose power can be cut, and which can fail.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -105,6 +105,18 @@ impl Disk {
         Ok(())
     }
 
+    /// From here the file system takes no writes, as ext4 decides when it meets an error on its disk; what was not synced is lost. A
+    /// plain folder stays as it is.
+    pub fn turn_read_only(&self) -> Result<(), Error> {
+        let Disk::Ext4 { mount, .. } = self else { return Ok(()) };
+        run(self.command("mount").args(["-o", "remount,errors=remount-ro"]).arg(mount))?;
+        let number = self.device()?.expect("an ext4 disk has a device");
+        let device = fs::read_link(format!("/sys/dev/block/{number}")).map_err(Error::io("look at", &number))?;
+        let name = device.file_name().expect("a device has a name");
+        let trigger = Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error");
+        fs::write(&trigger, "a test's").map_err(Error::io("write", &trigger))
+    }
+
     /// From here every write waits, as on a disk that does not answer. A plain folder never stalls.
     pub fn stall(&self) -> Result<(), Error> {
         let Disk::Ext4 { mount, namespace, .. } = self else { return Ok(()) };
@@ -207,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_power_cut_keeps_what_was_synced_and_loses_the_rest() {
+    fn a_power_cut_or_an_error_keeps_what_was_synced_and_loses_the_rest() {
         let workspace = Workspace::create().unwrap();
         let namespace = Arc::new(Namespace::create().unwrap());
         let disk = Disk::ext4(workspace.path().join("disk"), Arc::clone(&namespace)).unwrap();
@@ -226,6 +238,13 @@ mod tests {
 
         assert_eq!(fs::read(&synced).unwrap(), b"kept");
         assert!(!unsynced.exists(), "what was not synced is gone");
+        disk.turn_read_only().unwrap();
+        let refused = fs::write(&synced, b"late").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        disk.restore_power().unwrap();
+        assert_eq!(fs::read(&synced).unwrap(), b"kept");
+        fs::write(&synced, b"new").unwrap();
+
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(&*disk.path().to_string_lossy()), "nothing is mounted outside the namespace");
     }

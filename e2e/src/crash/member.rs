@@ -147,6 +147,35 @@ impl Member {
         Err(self.refusal(format!("no linearizable read was answered within {READY_TIMEOUT:?}")))
     }
 
+    /// Waits until the process ends for its disk, which failed; an error says that it does not, or does not say why.
+    pub async fn ends_for_its_disk(&mut self) -> Result<(), Refusal> {
+        let started = Instant::now();
+        let status = loop {
+            match self.process.as_mut().and_then(Process::ended) {
+                Some(status) => break status,
+                None if started.elapsed() > READY_TIMEOUT => {
+                    return Err(self.refusal(format!("the process is still there after {READY_TIMEOUT:?}")));
+                }
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        };
+        self.process = None;
+        let log = tail(&self.log);
+        let last = log.lines().rfind(|line| line.contains("the member ended")).unwrap_or_default();
+        let disk = self.disk.path().display().to_string();
+        // A sync that was under way when the file system gave up is told of another error than those after it.
+        let says = |cause, remedy| last.contains(cause) && last.contains(remedy);
+        let told = last.contains(&disk)
+            && (says("ead-only file system", "ount it")
+                || says("Input/output error", "recovers from what is on disk")
+                || says("Input/output error", "see to the disk"));
+        match status.code() {
+            Some(1) if told => Ok(()),
+            Some(1) => Err(self.refusal("it does not say for which file, what cause, or with what remedy".to_owned())),
+            _ => Err(self.refusal(format!("the process ended with {status}"))),
+        }
+    }
+
     /// Asks again until the answer comes: an election may be under way.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
         let started = Instant::now();

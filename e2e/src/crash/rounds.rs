@@ -11,7 +11,7 @@ use super::Error;
 use super::checker::{Violation, check};
 use super::cluster::Cluster;
 use super::load::{Load, Outcome, Write};
-use super::member::{READY_TIMEOUT, Refusal};
+use super::member::READY_TIMEOUT;
 
 /// A fault comes after this many acknowledged puts at the latest, so that a round is short.
 const PUTS_BEFORE_FAULT_MAX: u64 = 400;
@@ -31,6 +31,8 @@ pub enum Fault {
     Kill,
     /// The disk stops without a flush, then SIGKILL: only what was synced survives.
     PowerCut,
+    /// The file system of one member turns read-only; the process must end by itself and say why, while the others go on.
+    ReadOnly,
 }
 
 #[derive(Debug, Clone)]
@@ -99,8 +101,8 @@ pub async fn run(plan: Plan) -> Result<Report, Error> {
         report.rounds += 1;
         report.acknowledged = writes.iter().filter(|write| write.outcome != Outcome::Unknown).count();
         report.unknown = writes.len() - report.acknowledged;
-        if let Err(refusal) = back? {
-            report.violations.push(Violation::Refused(refusal));
+        if let Err(violation) = back? {
+            report.violations.push(violation);
             break;
         }
         let (revision, holdings) = cluster.holdings().await?;
@@ -116,7 +118,7 @@ async fn strike(
     plan: &Plan,
     rng: &mut ChaCha8Rng,
     strikes: &mut usize,
-) -> Result<Result<(), Refusal>, Error> {
+) -> Result<Result<(), Violation>, Error> {
     load.acknowledge(rng.random_range(1..=PUTS_BEFORE_FAULT_MAX), READY_TIMEOUT).await?;
     cluster.compact().await?;
     for member in &cluster.members {
@@ -125,37 +127,56 @@ async fn strike(
         }
     }
     pause(rng).await;
-    let victims = victims(plan.members, rng);
-    fell(cluster, &victims, plan.fault).await?;
+    let victims = victims(plan, rng);
+    if let Err(violation) = fell(cluster, &victims, plan.fault).await? {
+        return Ok(Err(violation));
+    }
+    if plan.fault == Fault::ReadOnly && plan.members > 1 {
+        load.acknowledge(PUTS_AFTER_RESTART, READY_TIMEOUT).await?;
+    }
     pause(rng).await;
     raise(cluster, &victims)?;
     *strikes += victims.len();
     if rng.random_ratio(1, STRIKE_AGAIN_ONE_IN) {
         pause(rng).await;
-        fell(cluster, &victims[..1], plan.fault).await?;
+        if let Err(violation) = fell(cluster, &victims[..1], plan.fault).await? {
+            return Ok(Err(violation));
+        }
         raise(cluster, &victims[..1])?;
         *strikes += 1;
     }
     if let Err(refusal) = cluster.ready().await {
-        return Ok(Err(refusal));
+        return Ok(Err(Violation::Refused(refusal)));
     }
     load.acknowledge(PUTS_AFTER_RESTART, READY_TIMEOUT).await?;
     Ok(Ok(()))
 }
 
-/// One, some or all of the members, in the order in which they fall.
-fn victims(members: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut all: Vec<usize> = (0..members).collect();
-    for last in (1..members).rev() {
+/// One, some or all of the members, in the order in which they fall. Of those whose file system fails it is one: without a majority
+/// nobody would write anything to the others, and so they would not find out.
+fn victims(plan: &Plan, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..plan.members).collect();
+    for last in (1..plan.members).rev() {
         all.swap(last, rng.random_range(0..=last));
     }
-    all.truncate(rng.random_range(1..=members));
+    let count = if plan.fault == Fault::ReadOnly { 1 } else { rng.random_range(1..=plan.members) };
+    all.truncate(count);
     all
 }
 
-/// Kills the victims. A power cut ends process and disk at one moment, so the processes are frozen before their disks stop:
+/// Kills the victims, or has their file systems fail and waits until they are gone. A power cut ends process and disk at one moment, so the processes are frozen before their disks stop:
 /// a process that outlived its disk could acknowledge what a dying fdatasync wrongly reported as synced.
-async fn fell(cluster: &mut Cluster, victims: &[usize], fault: Fault) -> Result<(), Error> {
+async fn fell(cluster: &mut Cluster, victims: &[usize], fault: Fault) -> Result<Result<(), Violation>, Error> {
+    if fault == Fault::ReadOnly {
+        for victim in victims {
+            let member = &mut cluster.members[*victim];
+            member.disk.turn_read_only()?;
+            if let Err(refusal) = member.ends_for_its_disk().await {
+                return Ok(Err(Violation::Lingers(refusal)));
+            }
+        }
+        return Ok(Ok(()));
+    }
     if fault == Fault::PowerCut {
         for victim in victims {
             cluster.members[*victim].freeze().await?;
@@ -167,7 +188,7 @@ async fn fell(cluster: &mut Cluster, victims: &[usize], fault: Fault) -> Result<
     for victim in victims {
         cluster.members[*victim].kill();
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn raise(cluster: &mut Cluster, victims: &[usize]) -> Result<(), Error> {

@@ -14,6 +14,7 @@ mod lease;
 mod load;
 mod mortal;
 mod nodes;
+mod operations;
 mod pods;
 mod schema;
 mod serving;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use nix::sys::signal::Signal;
 use quorate_e2e::scenario::{Outcome, Runner};
@@ -58,7 +59,7 @@ async fn scenarios() -> ExitCode {
     runner
         .run("the_api_server_refuses_what_is_not_allowed_and_says_what_is", schema::refusals(&world).boxed_local())
         .await;
-    runner.run("what_the_api_server_refuses_of_a_child_is_said_in_the_status", refused(&world).boxed_local()).await;
+    runner.run("what_keeps_a_child_from_being_made_is_said_in_the_status", refused(&world).boxed_local()).await;
     runner.run("one_member_is_founded_and_serves", founding(&world).boxed_local()).await;
     runner.run("one_grows_to_three_under_load", growing(&world).boxed_local()).await;
     runner.run("members_are_spread_over_the_nodes", nodes::spread(&world).boxed_local()).await;
@@ -108,16 +109,26 @@ async fn start(slot: &mut Option<World>) -> Outcome {
     Ok(())
 }
 
-/// The schema of our resource takes a toleration that Kubernetes does not know; the pod template does not.
+/// A Service of somebody else has the name of a child; and the schema of our resource takes a toleration that Kubernetes does not know,
+/// the pod template does not.
 async fn refused(world: &World) -> Outcome {
+    let services: Api<Service> = Api::default_namespaced(world.client.clone());
+    let foreign = json!({"metadata": {"name": "odd"}, "spec": {"selector": {"app": "odd"}, "ports": [{"port": 80}]}});
+    let foreign = services.create(&PostParams::default(), &serde_json::from_value(foreign)?).await?;
     let toleration = json!({"key": "dedicated", "operator": "Sometimes"});
     let storage = json!({"retention": {"whenDeleted": "Delete"}});
     world.create("odd", 1, json!({"spec": {"pods": {"tolerations": [toleration]}, "storage": storage}})).await?;
+    world.await_condition("odd", "Stalled", "NameConflict").await?;
+    let said = world.condition("odd", "Stalled").await?.map(|condition| condition.message).unwrap_or_default();
+    assert!(said.starts_with("Service odd exists and is not controlled by this QuorateCluster"), "{said}");
+    assert_eq!(services.get("odd").await?, foreign, "it is left as it was");
+    services.delete("odd", &DeleteParams::default()).await?;
     world.await_condition("odd", "Stalled", "Refused").await?;
     let said = world.condition("odd", "Stalled").await?.map(|condition| condition.message).unwrap_or_default();
     assert!(said.contains("tolerations[0].operator") && said.contains("Sometimes"), "{said}");
     world.patch("odd", json!({"spec": {"pods": {"tolerations": []}}})).await?;
     world.await_ready("odd", 1).await?;
+    assert_ne!(services.get("odd").await?.uid(), foreign.uid(), "the operator made one of its own");
     world.delete("odd").await
 }
 
@@ -145,9 +156,19 @@ async fn growing(world: &World) -> Outcome {
         world.scale("main", 3).await?;
         world.await_ready("main", 3).await
     };
-    let (grown, changes) = leaders::while_recorded(world, "main", grown).await;
+    let recorded = leaders::while_recorded(world, "main", grown);
+    let ((grown, changes), operations) = operations::while_recorded(world, "main", recorded).await?;
     grown?;
     check_all(loads, &changes).await?;
+    // One after the other, each shown under the id that was written before anything was done for it.
+    let mut ids: Vec<String> = operations.iter().filter_map(|one| one.id.clone()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "{operations:?}");
+    assert!(ids.is_sorted() && ids.iter().all(|id| id.len() == 26), "{ids:?}");
+    for operation in &operations {
+        assert!(operation.id.is_some() && operation.started_at < operation.deadline, "{operation:?}");
+        assert_eq!((operation.kind.as_str(), operation.attempt), ("ScaleOut", 1));
+    }
     for ordinal in 0..3 {
         assert_eq!(world.session("main", ordinal).await?.get("first").await?.as_deref(), Some("1"), "member {ordinal}");
     }

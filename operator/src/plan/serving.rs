@@ -28,31 +28,40 @@ fn member(context: Context<'_>, latch: &Latch) -> Option<Step> {
         if leaves(latch, *ordinal) {
             return None;
         }
-        let unfit = unfit(context, latch, *ordinal)?;
-        if unfit.is_none() && super::facts::state(context.observed, *ordinal).is_some_and(|state| state.draining) {
-            let action = Action::Drain { ordinal: *ordinal, draining: false };
-            return Some(Step::act(action, "its member stays in the cluster"));
-        }
-        if pod.serving == unfit.is_none() {
+        let state = super::facts::state(context.observed, *ordinal)?;
+        let (serving, why) = match fitness(context, latch, *ordinal, state) {
+            Fitness::Fit if state.draining => {
+                let action = Action::Drain { ordinal: *ordinal, draining: false };
+                return Some(Step::act(action, "its member stays in the cluster"));
+            }
+            Fitness::Fit => (true, "its member belongs to the cluster"),
+            Fitness::Unfit(why) => (false, why),
+        };
+        if pod.serving == serving {
             return None;
         }
-        let name = context.desired.pod(*ordinal);
-        let action = Action::SetServing { pod: name, uid: pod.uid.clone(), serving: unfit.is_none() };
-        Some(Step::act(action, unfit.unwrap_or("its member belongs to the cluster")))
+        let action = Action::SetServing { pod: context.desired.pod(*ordinal), uid: pod.uid.clone(), serving };
+        Some(Step::act(action, why))
     })
 }
 
-/// Why the member of a pod is not to be counted on: `Some(None)` when it is, `None` when nobody can tell.
-fn unfit(context: Context<'_>, latch: &Latch, ordinal: u32) -> Option<Option<&'static str>> {
-    let state = context.observed.members.get(&ordinal)?.state()?;
+/// Whether clients and evictions may count on a member that tells its state.
+enum Fitness {
+    Fit,
+    /// And why not.
+    Unfit(&'static str),
+}
+
+fn fitness(context: Context<'_>, latch: &Latch, ordinal: u32, state: &MemberState) -> Fitness {
     if is_copy(context, latch, ordinal, state) {
-        return Some(Some("its member runs on a copy of its disk"));
+        Fitness::Unfit("its member runs on a copy of its disk")
+    } else if state.cluster_id.is_some_and(|cluster| cluster != latch.cluster_id) {
+        Fitness::Unfit("its member belongs to another cluster")
+    } else if state.phase == MemberPhase::Running && !is_configured(context, state) {
+        Fitness::Unfit("its member is not in the configuration")
+    } else {
+        Fitness::Fit
     }
-    if state.cluster_id.is_some_and(|cluster| cluster != latch.cluster_id) {
-        return Some(Some("its member belongs to another cluster"));
-    }
-    let is_unknown = state.phase == MemberPhase::Running && !is_configured(context, state);
-    Some(is_unknown.then_some("its member is not in the configuration"))
 }
 
 /// `remove` says when a member that leaves shall have no clients any more.

@@ -3,6 +3,7 @@
 //! Every part gets its handles from here and feeds them; gauges that merely show the member's state are set when somebody scrapes
 //! (`http`). Nothing is registered that nobody feeds.
 
+mod alarms;
 mod grpc;
 mod lease;
 mod memory;
@@ -10,6 +11,7 @@ mod parts;
 mod peers;
 mod process;
 mod rocksdb;
+mod streams;
 mod transfers;
 
 use prometheus::core::Collector;
@@ -19,18 +21,21 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use alarms::Alarms;
 pub use grpc::{Grpc, Kind, Method};
 pub use lease::Lease;
 pub use memory::Memory;
 pub use parts::{Disk, Health, Mvcc, Network, Server, Watch};
 pub use peers::Peers;
 pub use rocksdb::Rocksdb;
+pub use streams::Streams;
 pub use transfers::Transfers;
 
 /// All metrics of one server.
 pub struct Metrics {
     registry: Registry,
     pub server: Server,
+    pub alarms: Alarms,
     pub disk: Disk,
     pub mvcc: Mvcc,
     pub lease: Lease,
@@ -39,6 +44,7 @@ pub struct Metrics {
     pub transfers: Transfers,
     pub rocksdb: Rocksdb,
     pub network: Network,
+    pub streams: Streams,
     pub memory: Memory,
     pub health: Health,
     pub grpc: Grpc,
@@ -52,6 +58,7 @@ impl Metrics {
         register(&registry, ProcessCollector::for_self());
         Metrics {
             server: Server::new(&registry),
+            alarms: Alarms::new(&registry),
             disk: Disk::new(&registry),
             mvcc: Mvcc::new(&registry),
             lease: Lease::new(&registry),
@@ -60,6 +67,7 @@ impl Metrics {
             transfers: Transfers::new(&registry),
             rocksdb: Rocksdb::new(&registry),
             network: Network::new(&registry),
+            streams: Streams::new(&registry),
             memory: Memory::new(&registry),
             health: Health::new(&registry),
             grpc: Grpc::new(&registry, extensive),

@@ -27,7 +27,7 @@ use rocksdb::{
 
 pub use metrics::Metrics;
 pub use options::Options;
-pub use trouble::{Trouble, is_corruption};
+pub use trouble::{Trouble, is_corruption, remedy};
 pub use view::{Live, Snapshot};
 
 use options::Tuning;
@@ -46,6 +46,8 @@ pub enum OpenError {
     Damaged { path: PathBuf, reason: String },
     #[error("database {}: {reason}; free space or grow the volume", .path.display())]
     NoSpace { path: PathBuf, reason: String },
+    #[error("database {}: {reason}; {}", .path.display(), remedy(reason))]
+    Disk { path: PathBuf, reason: String },
     #[error("database {} holds family {family:?}, which this version does not know: start the version that wrote it", .path.display())]
     UnknownFamily { path: PathBuf, family: String },
     #[error(
@@ -62,6 +64,8 @@ impl OpenError {
         let path = path.to_owned();
         if trouble::is_no_space(&reason) {
             OpenError::NoSpace { path, reason }
+        } else if trouble::is_failing_disk(&reason) {
+            OpenError::Disk { path, reason }
         } else if is_corruption(&reason) || trouble::is_missing(&reason) {
             OpenError::Damaged { path, reason }
         } else {
@@ -73,7 +77,7 @@ impl OpenError {
     pub fn is_refusal(&self) -> bool {
         match self {
             OpenError::Damaged { .. } | OpenError::UnknownFamily { .. } | OpenError::FamiliesDiffer { .. } => true,
-            OpenError::RocksDb { .. } | OpenError::NoSpace { .. } => false,
+            OpenError::RocksDb { .. } | OpenError::NoSpace { .. } | OpenError::Disk { .. } => false,
             OpenError::Read(error) => is_corruption(&error.reason),
         }
     }

@@ -300,3 +300,16 @@ fn take(cursor: &mut dyn Cursor, step: &Step) -> Option<(Vec<u8>, Vec<u8>)> {
     };
     row.unwrap().map(|row| (row.key.to_vec(), row.value.to_vec()))
 }
+
+#[test]
+fn a_database_on_a_disk_that_fails_is_not_said_to_need_a_rebuild() {
+    for (reason, remedy) in [
+        ("IO error: While fsync: a directory: Input/output error", "see to the disk"),
+        ("IO error: Read-only file system: While open a file for appending: /db/000044.dbtmp", "mount it again"),
+    ] {
+        let error = OpenError::of(Path::new("/db"), reason.to_owned());
+        let text = error.to_string();
+        assert!(text.contains(reason) && text.contains(remedy) && !text.contains("rebuild"), "{text}");
+        assert!(!error.is_refusal());
+    }
+}

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rocksdb::{DB, InfoLogger, LogLevel};
 
+use crate::directory::MADE_READ_ONLY;
+
 /// How RocksDB 11 begins its report of a failed job; `backend/tests.rs` fails if another version says it otherwise.
 const REPORTS: [&str; 2] = ["Waiting after background flush error", "Waiting after background compaction error"];
 /// A failed job is reported again after a second; silence for this long says that it was done.
@@ -75,6 +77,21 @@ pub(super) fn is_no_space(text: &str) -> bool {
     ["No space left on device", "Disk quota exceeded"].iter().any(|cause| text.contains(cause))
 }
 
+/// Whether RocksDB says that it is the disk that fails, so that the database may be sound.
+pub(super) fn is_failing_disk(text: &str) -> bool {
+    is_read_only(text) || text.contains("Input/output error")
+}
+
+/// Whether RocksDB says that the file system takes no writes.
+fn is_read_only(text: &str) -> bool {
+    text.contains("Read-only file system")
+}
+
+/// What to do when the database cannot write for this reason.
+pub fn remedy(reason: &str) -> &'static str {
+    if is_read_only(reason) { MADE_READ_ONLY } else { "see to the disk, then start again" }
+}
+
 /// Whether RocksDB says that a file which it counts on is not there.
 pub(super) fn is_missing(text: &str) -> bool {
     text.contains("No such file or directory")
@@ -125,6 +142,10 @@ mod tests {
         let failed = "[JOB 7] Waiting after background flush error: IO error: Input/output error: While fsync: /d/1.sst, \
                       Accumulated background error counts: 1";
         assert!(matches!(read(failed), Some(Trouble::Failed(_))));
+        let read_only = "Waiting after background flush error: IO error: Read-only file system: While open a file for appending: \
+                         /d/000012.sst: Read-only file system, Accumulated background error counts: 1";
+        let Some(Trouble::Failed(text)) = read(read_only) else { panic!("{:?}", read(read_only)) };
+        assert_eq!(remedy(&text), MADE_READ_ONLY);
         assert_eq!(read("[db/db_impl.cc:1] Shutdown complete"), None);
     }
 }

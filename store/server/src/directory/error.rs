@@ -10,6 +10,10 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// What to do about a file system that stopped taking writes under a running member.
+pub const MADE_READ_ONLY: &str = "the file system became read-only, which the kernel does when it meets an error on it (its log says which): \
+                                  repair it, mount it again, then start this member";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{} is not a directory: set --data-dir to one", .path.display())]
@@ -73,6 +77,8 @@ pub enum Error {
     ReadOnly { operation: &'static str, path: PathBuf },
     #[error("no space for the {operation} of {}: {source}; free space or grow the volume", .path.display())]
     NoSpace { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("{operation} of {} failed: {source}; see to the disk, then start again", .path.display())]
+    Disk { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("{operation} of {} failed: {source}", .path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 }
@@ -105,6 +111,7 @@ impl Error {
             | Error::Permission { .. }
             | Error::ReadOnly { .. }
             | Error::NoSpace { .. }
+            | Error::Disk { .. }
             | Error::Io { .. } => false,
         }
     }
@@ -120,6 +127,7 @@ impl Error {
                 }
                 io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation, path },
                 _ if is_full(&source) => Error::NoSpace { operation, path, source },
+                _ if source.raw_os_error() == Some(nix::libc::EIO) => Error::Disk { operation, path, source },
                 _ => Error::Io { operation, path, source },
             }
         }

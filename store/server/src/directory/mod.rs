@@ -29,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 pub use atomic::{replace, sync_directory};
-pub use error::{Error, is_full};
+pub use error::{Error, MADE_READ_ONLY, is_full};
 pub use member::{Admission, Identity, Limits, Member, Origin, Owner, Seed, Setting, Timers, Tombstone};
 
 use lock::Lock;

@@ -36,7 +36,7 @@ impl Flusher {
                 let flushed = backend.flush().and_then(|()| backend.durable_applied());
                 inbox.push(match flushed {
                     Ok((applied, _)) => Input::Flushed { applied },
-                    Err(error) => Input::Failed(error.to_string()),
+                    Err(error) => Input::Failed(Fatal::from(error).to_string()),
                 });
             }
         })?;

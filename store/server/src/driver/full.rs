@@ -13,7 +13,7 @@ use quorate_core::log::Entry;
 use quorate_core::node::Event;
 
 use super::{Fatal, Running};
-use crate::backend::Trouble;
+use crate::backend::{self, Trouble};
 use crate::directory::Directory;
 use crate::store::Store;
 
@@ -65,9 +65,8 @@ impl Running {
                 None
             }
             Some(Trouble::Failed(reason)) => {
-                return Err(Fatal::Role(format!(
-                    "the database cannot write: {reason}; see to the disk, then start again"
-                )));
+                let remedy = backend::remedy(&reason);
+                return Err(Fatal::Role(format!("the database cannot write: {reason}; {remedy}")));
             }
         };
         self.disk_changed(was_full);

@@ -181,8 +181,16 @@ impl LogRole {
         }
         self.handed = number;
         let job = Job { number, hard_state, entries };
-        self.jobs.send(job).map_err(|_| Fatal::Role("the WAL's thread has ended".into()))?;
+        self.jobs.send(job).map_err(|_| self.ended())?;
         Ok(false)
+    }
+
+    /// Why there is no thread any more; it may not have come to saying so yet.
+    fn ended(&self) -> Fatal {
+        match lock(&self.wal).failure() {
+            Err(error) => error.into(),
+            Ok(()) => Fatal::Role("the WAL's thread has ended".into()),
+        }
     }
 
     /// Makes a snapshot's marker durable, after everything that was handed over before.

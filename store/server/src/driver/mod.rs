@@ -33,7 +33,7 @@ use quorate_core::log::MemberId;
 use quorate_core::node::{Effect, Event, Node, Status as NodeStatus};
 use quorate_core::replica::Role;
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::inbox::{Input, Inspection};
 use crate::peer::Snapshots;
@@ -49,7 +49,7 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Fatal {
     #[error(transparent)]
     Apply(#[from] quorate_core::apply::Error),
-    #[error(transparent)]
+    #[error("{}; {}", .0, backend::remedy(&.0.reason))]
     Backend(#[from] quorate_core::backend::Error),
     #[error(transparent)]
     Wal(#[from] crate::wal::Error),

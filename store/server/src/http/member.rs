@@ -61,6 +61,7 @@ impl Probe for Store {
         server.proposals_committed.set(to_i64(status.committed));
         server.proposals_applied.set(to_i64(status.applied));
         server.proposals_pending.set(to_i64(self.pending_proposals() as u64));
+        metrics.alarms.set(&status.alarms);
         metrics.memory.set(self.budget());
         server.quota_bytes.set(self.limits().quota_bytes.map_or(0.0, |bytes| bytes as f64));
         let mvcc = &metrics.mvcc;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use quorate_api::Error;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::command::Request as Command;
@@ -100,7 +100,12 @@ impl pb::lease_server::Lease for Lease {
                 }
             }
         };
-        let answers = read_ahead(request.into_inner()).map(move |id| {
+        let failures = store.metrics().streams.keep_alive_receive.clone();
+        let requests = request.into_inner().inspect_err(move |error| {
+            tracing::warn!(%error, "failed to receive lease keepalive request from gRPC stream");
+            failures.inc();
+        });
+        let answers = read_ahead(requests).map(move |id| {
             let store = store.clone();
             async move { Lease::keep_alive(store, id?).await }
         });
@@ -133,15 +138,17 @@ impl pb::lease_server::Lease for Lease {
 }
 
 /// The leases to renew, read as fast as they come. Reading ends with the client's side of the stream, or with ours.
-fn read_ahead(mut requests: Streaming<pb::LeaseKeepAliveRequest>) -> ReceiverStream<Result<i64, Status>> {
+fn read_ahead(
+    mut requests: impl Stream<Item = Result<pb::LeaseKeepAliveRequest, Status>> + Send + Unpin + 'static,
+) -> ReceiverStream<Result<i64, Status>> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         loop {
             let request = tokio::select! {
-                request = requests.message() => request,
+                request = requests.next() => request,
                 () = sender.closed() => return,
             };
-            let Some(request) = request.transpose() else { return };
+            let Some(request) = request else { return };
             let failed = request.is_err();
             if sender.send(request.map(|request| request.id)).await.is_err() || failed {
                 return;

@@ -179,7 +179,8 @@ impl Body for Outbound {
     }
 }
 
-/// The body of a request; the messages of a stream are counted as they arrive.
+/// The body of a request; the messages of a stream are counted as they arrive. It fails only because its client ended the call or the
+/// connection, whatever hyper calls it; tonic takes that for the end of the requests.
 pub struct Inbound {
     body: Incoming,
     counting: Option<(Arc<Method>, Messages)>,
@@ -199,9 +200,9 @@ impl Inbound {
 
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let (Some(received), Some(Ok(frame))) = (&this.received, &frame)
@@ -215,7 +216,7 @@ impl Body for Inbound {
         {
             method.received(messages.count(data));
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| Status::cancelled(error.to_string()))))
     }
 
     fn is_end_stream(&self) -> bool {

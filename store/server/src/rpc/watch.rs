@@ -4,8 +4,10 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use futures::TryStreamExt as _;
 use futures::future::BoxFuture;
 use hyper::body::Body as HttpBody;
+use prometheus::IntCounter;
 use prost::Message as _;
 use quorate_api::Error;
 use quorate_api::etcdserverpb::{ResponseHeader, WatchRequest};
@@ -20,6 +22,9 @@ use super::leader_loss;
 use crate::backend::Snapshot;
 use crate::store::Store;
 use crate::watch_hub::{Responses, Source};
+
+/// The largest answer: clients in Go take no larger one, and etcd's server sends none.
+const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
 type StdError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,7 +42,12 @@ impl Watch {
 
     fn open(&self, request: Request<Streaming<WatchRequest>>) -> Responses {
         let lost = leader_loss::lost(self.store.clone(), request.metadata());
-        self.store.watch_hub().serve(self.store.clone(), request.into_inner(), lost)
+        let failures = self.store.metrics().streams.watch_receive.clone();
+        let requests = request.into_inner().inspect_err(move |error| {
+            tracing::warn!(%error, "failed to receive watch request from gRPC stream");
+            failures.inc();
+        });
+        self.store.watch_hub().serve(self.store.clone(), requests, lost)
     }
 }
 
@@ -67,7 +77,8 @@ where
                 return Ok(Status::unimplemented(text).into_http());
             }
             let max = watch.store.limits().request_bytes_max;
-            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(max), None);
+            let codec = WatchCodec { send_failures: watch.store.metrics().streams.watch_send.clone() };
+            let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(max), None);
             Ok(grpc.streaming(Method(watch), request).await)
         })
     }
@@ -85,7 +96,9 @@ impl StreamingService<WatchRequest> for Method {
     }
 }
 
-struct WatchCodec;
+struct WatchCodec {
+    send_failures: IntCounter,
+}
 
 impl Codec for WatchCodec {
     type Encode = Message;
@@ -94,7 +107,7 @@ impl Codec for WatchCodec {
     type Decoder = RequestDecoder;
 
     fn encoder(&mut self) -> MessageEncoder {
-        MessageEncoder
+        MessageEncoder { failures: self.send_failures.clone() }
     }
 
     fn decoder(&mut self) -> RequestDecoder {
@@ -102,14 +115,32 @@ impl Codec for WatchCodec {
     }
 }
 
-struct MessageEncoder;
+struct MessageEncoder {
+    failures: IntCounter,
+}
+
+impl MessageEncoder {
+    /// Refuses an answer of so many bytes if it is too large: a transaction's events, with what the keys held before, are one message
+    /// for a watcher that did not ask for fragments.
+    fn fits(&self, bytes: usize) -> Result<(), Status> {
+        if bytes <= ANSWER_BYTES_MAX {
+            return Ok(());
+        }
+        self.failures.inc();
+        let text = format!("trying to send message larger than max ({bytes} vs. {ANSWER_BYTES_MAX})");
+        tracing::warn!(error = text, "failed to send watch response to gRPC stream");
+        Err(Status::resource_exhausted(text))
+    }
+}
 
 impl Encoder for MessageEncoder {
     type Item = Message;
     type Error = Status;
 
     fn encode(&mut self, message: Message, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(message.encoded_len());
+        let bytes = message.encoded_len();
+        self.fits(bytes)?;
+        buffer.reserve(bytes);
         message.encode(buffer);
         Ok(())
     }
@@ -138,5 +169,22 @@ impl Source for Store {
     fn header(&self, revision: i64) -> ResponseHeader {
         // A watch shows revision 0 where etcd does, which elsewhere stands for the current one.
         ResponseHeader { revision, ..Store::header(self, revision) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_no_client_takes_is_refused_and_counted_as_a_failed_send() {
+        let failures = IntCounter::new("failures", "Of the test.").unwrap();
+        let encoder = WatchCodec { send_failures: failures.clone() }.encoder();
+        encoder.fits(2_147_483_647).unwrap();
+        assert_eq!(failures.get(), 0);
+        let refused = encoder.fits(2_147_483_648).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(refused.message(), "trying to send message larger than max (2147483648 vs. 2147483647)");
+        assert_eq!(failures.get(), 1);
     }
 }

@@ -102,8 +102,12 @@ pub enum Error {
     /// The process must end: what is on disk is not known any more.
     #[error("WAL: {operation} of {} failed: {source}; the member stops and recovers from what is on disk", .path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("the WAL failed before and takes no more writes")]
-    Failed,
+    /// As `Io`, and starting again is of no use before somebody saw to the disk.
+    #[error("WAL: {operation} of {} failed: {source}; {}", .path.display(), crate::directory::MADE_READ_ONLY)]
+    ReadOnly { operation: &'static str, path: PathBuf, source: io::Error },
+    /// The log failed before, so.
+    #[error("{0}")]
+    Failed(Arc<str>),
 }
 
 impl Error {
@@ -123,7 +127,13 @@ impl Error {
     }
 
     fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { operation, path: path.to_owned(), source }
+        move |source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation, path, source },
+                _ => Error::Io { operation, path, source },
+            }
+        }
     }
 }
 
@@ -141,8 +151,8 @@ pub struct Wal {
     hint: Index,
     shared: Arc<Shared>,
     spares: Spares,
-    /// Set by the first error that is not a lack of space.
-    failed: bool,
+    /// The first error that is not a lack of space, in words.
+    failed: Option<Arc<str>>,
     buffer: Vec<u8>,
     locations: Vec<Location>,
 }
@@ -173,12 +183,25 @@ impl Wal {
     /// # Panics
     /// When the group breaks raft's rules: its number, a term or commit that falls, an entry that replaces a committed one.
     pub fn append(&mut self, group: Group<'_>) -> Result<Appended, Error> {
-        if self.failed {
-            return Err(Error::Failed);
-        }
+        self.failure()?;
         self.check(&group);
         let result = self.write_group(&group);
-        self.failed = matches!(&result, Err(error) if !error.is_no_space());
+        self.noted(result)
+    }
+
+    /// # Errors
+    /// Why the log takes nothing more, if it failed before.
+    pub fn failure(&self) -> Result<(), Error> {
+        self.failed.as_ref().map_or(Ok(()), |first| Err(Error::Failed(Arc::clone(first))))
+    }
+
+    /// Remembers an error that ends the log.
+    fn noted<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && !error.is_no_space()
+        {
+            self.failed.get_or_insert_with(|| error.to_string().into());
+        }
         result
     }
 
@@ -252,9 +275,7 @@ impl Wal {
     /// # Errors
     /// A failing disk; final.
     pub fn hint_commit(&mut self, commit: Index) -> Result<(), Error> {
-        if self.failed {
-            return Err(Error::Failed);
-        }
+        self.failure()?;
         if commit <= self.hint {
             return Ok(());
         }
@@ -265,9 +286,8 @@ impl Wal {
             pad_to_page(&mut self.buffer, self.tail.offset, self.current.bytes);
         }
         let result = self.current.write(&self.buffer, self.tail.offset);
-        self.failed = result.is_err();
         self.hint = commit;
-        result
+        self.noted(result)
     }
 
     /// Forgets entries below `below` as far as whole segments allow, recycling their files. The caller has them all in the
@@ -277,9 +297,7 @@ impl Wal {
     /// # Errors
     /// A failing disk; final.
     pub fn cut(&mut self, below: Index, wanted_from: Index) -> Result<(), Error> {
-        if self.failed {
-            return Err(Error::Failed);
-        }
+        self.failure()?;
         let Options { keep_bytes, keep_wanted_bytes, .. } = self.options;
         let cut = match self.spares.shortage() {
             Some(_) => Cut { below, wanted_from, keep_bytes: 0, keep_wanted_bytes: 0 },
@@ -292,8 +310,7 @@ impl Wal {
         fail::fail_point!("wal::before_cut");
         let result = self.discard(dropped);
         fail::fail_point!("wal::after_cut");
-        self.failed = result.is_err();
-        result
+        self.noted(result)
     }
 
     fn discard(&mut self, dropped: Vec<Arc<SegmentFile>>) -> Result<(), Error> {
@@ -319,7 +336,8 @@ impl Wal {
     /// # Errors
     /// `NoSpace` while the next segments cannot be preallocated. Writes still succeed until the spares are used up.
     pub fn check_space(&mut self) -> Result<(), Error> {
-        self.spares.check()
+        let checked = self.spares.check();
+        self.noted(checked)
     }
 
     /// Why the next segments cannot be preallocated, if that is known; asks nothing.

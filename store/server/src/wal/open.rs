@@ -118,7 +118,7 @@ fn assemble(
         hint: commit,
         shared: Arc::new(Shared::new(Contents { index, segments, discarded_below: 0 })),
         spares,
-        failed: false,
+        failed: None,
         buffer: Vec::new(),
         locations: Vec::new(),
     };
@@ -170,7 +170,7 @@ fn begin_log(directory: &Path, directory_handle: File, options: Options, mut spa
         hint: 0,
         shared: Arc::new(Shared::new(contents)),
         spares,
-        failed: false,
+        failed: None,
         buffer,
         locations: Vec::new(),
     })

@@ -218,7 +218,7 @@ fn error_for(path: &Path, bytes: u64, source: io::Error) -> Error {
     if is_full(&source) {
         return Error::NoSpace { path: path.to_owned(), bytes, source };
     }
-    Error::Io { operation: "preallocation", path: path.to_owned(), source }
+    Error::io("preallocation", path)(source)
 }
 
 /// Name of a spare file; while it is being filled it ends in `.new` instead.

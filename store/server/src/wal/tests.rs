@@ -74,6 +74,22 @@ fn a_log_with_syncs_holds_the_same() {
 }
 
 #[test]
+fn a_log_that_failed_names_the_first_cause_whatever_is_asked_of_it_next() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = open(&directory, 0).unwrap();
+    fill(&mut wal, 3);
+    // A handle that takes no writes.
+    let SegmentFile { name, id, ref path, bytes, .. } = *wal.current;
+    let file = File::open(path).unwrap();
+    wal.current = Arc::new(SegmentFile { name, id, path: path.clone(), file, bytes });
+    let first = wal.hint_commit(3).unwrap_err();
+    assert!(matches!(&first, Error::Io { operation: "write", .. }), "{first}");
+    let group = Group { number: wal.last_group() + 1, commit: 3, hard_state: None, entries: &[], marker: None };
+    let later = [wal.append(group).unwrap_err(), wal.cut(3, 3).unwrap_err(), wal.failure().unwrap_err()];
+    assert_eq!(later.map(|error| error.to_string()), [0; 3].map(|_| first.to_string()));
+}
+
+#[test]
 fn segments_roll_and_are_recycled_after_a_cut_without_their_old_content() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = open(&directory, 0).unwrap();

@@ -34,11 +34,21 @@ struct Ends {
     queue: Queue,
     /// The client is gone.
     abandoned: bool,
-    /// The task has ended; the status, if not OK, is told after the messages.
-    ended: Option<Option<Status>>,
+    task: TaskState,
     reader: Option<Waker>,
     /// The task was told that there is no room, and waits to hear that there is.
     starved: bool,
+}
+
+/// What becomes of the task at the other end.
+#[derive(Default)]
+enum TaskState {
+    #[default]
+    Runs,
+    /// Nothing is told of it after the messages.
+    Ended,
+    /// The status is told after the messages, once.
+    Failed(Status),
 }
 
 pub(super) fn outbox(counters: Arc<Counters>, budget: &Arc<Budget>) -> (Outbox, Responses) {
@@ -104,10 +114,17 @@ impl Outbox {
         self.0.drained.notified().await;
     }
 
-    /// The stream is over; `None` is a clean end.
-    pub fn end(&self, status: Option<Status>) {
+    /// The stream is over, for this reason.
+    pub fn fail(&self, status: Status) {
+        self.end(TaskState::Failed(status));
+    }
+
+    /// Of two ends the first counts.
+    fn end(&self, state: TaskState) {
         let mut ends = lock(&self.0.ends);
-        ends.ended.get_or_insert(status);
+        if matches!(ends.task, TaskState::Runs) {
+            ends.task = state;
+        }
         if let Some(reader) = ends.reader.take() {
             reader.wake();
         }
@@ -116,7 +133,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.end(None);
+        self.end(TaskState::Ended);
     }
 }
 
@@ -139,12 +156,13 @@ impl Stream for Responses {
             }
             return Poll::Ready(Some(Ok(message)));
         }
-        match &mut ends.ended {
-            Some(status) => Poll::Ready(status.take().map(Err)),
-            None => {
-                ends.reader = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if matches!(ends.task, TaskState::Runs) {
+            ends.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        match std::mem::replace(&mut ends.task, TaskState::Ended) {
+            TaskState::Failed(status) => Poll::Ready(Some(Err(status))),
+            TaskState::Runs | TaskState::Ended => Poll::Ready(None),
         }
     }
 }

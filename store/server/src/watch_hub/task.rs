@@ -106,7 +106,7 @@ impl<S: Source> Task<S> {
         L: Future<Output = Status>,
     {
         if let End::With(status) = self.serve(requests, lost).await {
-            self.outbox.end(Some(status));
+            self.outbox.fail(status);
         }
     }
 

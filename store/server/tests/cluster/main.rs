@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allow-unwrap-in-tests does not reach files in tests/
 
 mod admission;
+mod alarms;
 mod auto_tls;
 mod corruption;
 mod disk_full;

@@ -25,11 +25,12 @@ async fn stopped(folder: &Path) -> Member {
 async fn tells(member: &mut Member, wanted: &[&str]) -> admin::MemberStateResponse {
     member.start();
     let state = member.until_phase(Phase::Refused).await;
+    // It tells before it logs.
+    assert_eq!(member.terminate(), Some(0), "{}", member.log());
     for text in wanted {
         assert!(state.refusal.contains(text), "{text:?} is missing in {:?}", state.refusal);
         assert!(member.log().contains(text), "{text:?} is missing in\n{}", member.log());
     }
-    assert_eq!(member.terminate(), Some(0), "{}", member.log());
     state
 }
 

@@ -10,4 +10,6 @@ mod metrics;
 #[path = "../common/ports.rs"]
 mod ports;
 mod process;
+mod raw;
+mod stream_failures;
 mod tls;

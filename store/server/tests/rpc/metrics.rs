@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_api::etcdserverpb as pb;
+use quorate_api::etcdserverpb::alarm_request::AlarmAction;
+use quorate_api::etcdserverpb::{self as pb, AlarmType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -80,12 +81,15 @@ async fn metrics(server: &Server) -> BTreeMap<String, Family> {
     client.put("k", "v").await;
     client.get("k").await;
     client.kv.compact(pb::CompactionRequest { revision: 2, physical: true }).await.unwrap();
+    let alarm = AlarmType::Nospace.into();
+    let raise = pb::AlarmRequest { action: AlarmAction::Activate.into(), member_id: 1, alarm };
+    client.maintenance.alarm(raise).await.unwrap();
     page(&server.address(), "/livez").await;
     families(&page(&server.address(), "/metrics").await)
 }
 
 /// A page in one piece: a server may send it to a client of HTTP/1.1 in chunks.
-async fn page(address: &str, path: &str) -> String {
+pub async fn page(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = String::new();
