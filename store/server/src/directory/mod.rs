@@ -15,6 +15,7 @@
 mod atomic;
 mod error;
 mod lock;
+mod log;
 mod member;
 #[cfg(test)]
 mod tests;
@@ -89,14 +90,15 @@ impl Directory {
             create(&log)?;
             locks.push(Lock::take(&log.join(LOCK_FILE))?);
         }
+        let member = read_member(path)?;
+        if member.is_none() && path.join(DATABASES).exists() {
+            return Err(Error::MemberMissing { path: path.to_owned() });
+        }
+        log::refuse_other(path, &log, member.as_ref())?;
         if format.is_none() {
             atomic::replace(path, FORMAT_FILE, format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
         }
-        let mut member = match read_member(path)? {
-            Some(member) => member,
-            None if path.join(DATABASES).exists() => return Err(Error::MemberMissing { path: path.to_owned() }),
-            None => Member::born(rand::random(), unix_seconds()),
-        };
+        let mut member = member.unwrap_or_else(|| Member::born(rand::random(), unix_seconds()));
         member.boot += 1;
         write_member(path, &member)?;
         // The database's directory is made last: until it exists, a missing member file means an interrupted creation.
@@ -170,7 +172,19 @@ impl Directory {
         })
     }
 
-    /// Refuses an empty log (`last_group` 0) where one was begun: a wrong `--wal-dir` or a lost disk must not become amnesia.
+    /// Refuses a folder without a log where one was begun, before anything is made in it: a wrong `--wal-dir` or a lost disk must not
+    /// become amnesia.
+    ///
+    /// # Errors
+    /// `LogLost`, or a folder that cannot be read.
+    pub fn check_log_is_there(&self) -> Result<(), Error> {
+        match log::first_segment(&self.shared.log)? {
+            Some(_) => Ok(()),
+            None => self.check_log(0),
+        }
+    }
+
+    /// Refuses an empty log (`last_group` 0) where one was begun.
     ///
     /// # Errors
     /// `LogLost`.
