@@ -12,6 +12,7 @@
 //!
 //! Invariant: `FORMAT`, `member.json` and `database.json` are only ever replaced whole, and durably.
 
+mod aside;
 mod atomic;
 mod error;
 mod lock;
@@ -243,11 +244,7 @@ impl Directory {
         if owner != owner_uid {
             return Err(Error::OtherOwner { owner: owner.to_owned(), given: owner_uid.to_owned() });
         }
-        let suffix = format!(".set-aside-{}", member.disk_id);
-        if !self.shared.log.starts_with(path) && self.shared.log.exists() {
-            rename_aside(&self.shared.log, &suffix)?;
-        }
-        rename_aside(path, &suffix)
+        aside::rename(path, &self.shared.log, &member.disk_id)
     }
 
     /// The data directory itself.
@@ -408,15 +405,4 @@ fn write_member(path: &Path, member: &Member) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(member).expect("a member file has string keys only");
     bytes.push(b'\n');
     atomic::replace(path, MEMBER_FILE, &bytes)
-}
-
-fn rename_aside(path: &Path, suffix: &str) -> Result<PathBuf, Error> {
-    let path = path.canonicalize().map_err(Error::writing("renaming", path))?;
-    let name = path.file_name().ok_or_else(|| Error::NotADirectory { path: path.clone() })?;
-    let mut aside = name.to_owned();
-    aside.push(suffix);
-    let renamed = std::fs::rename(&path, path.with_file_name(&aside));
-    renamed.map_err(|source| Error::SetAside { path: path.clone(), source })?;
-    sync_directory(path.parent().unwrap_or(&path))?;
-    Ok(PathBuf::from(aside))
 }

@@ -285,6 +285,26 @@ fn a_directory_opens_again_on_the_log_that_it_began() {
 }
 
 #[test]
+fn setting_aside_goes_on_after_a_crash_between_the_log_and_the_directory() {
+    let volume = TempDir::new().unwrap();
+    let (path, log) = (volume.path().join("data"), volume.path().join("log"));
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.bind(&identity(5), admission(), owner()).unwrap();
+    begin_log(&log, directory.disk_id().unwrap());
+    directory.bury(Tombstone { cluster_id: 5, member_id: 1, index: 77, unix_seconds: 3 }).unwrap();
+    let disk_id = directory.member().disk_id;
+    drop(directory);
+    let log_aside = volume.path().join(format!("log.set-aside-{disk_id}"));
+    std::fs::rename(&log, &log_aside).unwrap();
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.set_aside("uid-1").unwrap();
+    drop(directory);
+    assert!(!path.exists());
+    assert!(log_aside.join("0000000000000001-0000000000000001.wal").exists(), "the removed member's log is kept");
+    Directory::open(&path, Some(&log)).unwrap();
+}
+
+#[test]
 fn the_database_pointer_is_replaced_durably_and_never_leads_elsewhere() {
     let volume = TempDir::new().unwrap();
     let directory = open(&volume).unwrap();
