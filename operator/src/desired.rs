@@ -5,6 +5,7 @@ mod quantity;
 
 use serde::{Deserialize, Serialize};
 
+use crate::claim::Claim;
 use crate::crd::{
     ANNOTATION_ADOPT, ANNOTATION_PAUSED, ANNOTATION_PLAINTEXT_PEERS, ImageSpec, LimitsSpec, PodsSpec, QuorateCluster,
     RaftProfile, RaftSpec, TlsMode, VolumePolicy,
@@ -78,8 +79,17 @@ pub struct Limits {
 pub struct Storage {
     pub size: String,
     pub class: Option<String>,
+    /// Of the log, where it has a volume of its own.
+    pub wal: Option<WalStorage>,
     pub when_deleted: VolumePolicy,
     pub when_scaled: VolumePolicy,
+}
+
+/// The volumes of the write-ahead logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalStorage {
+    pub size: String,
+    pub class: Option<String>,
 }
 
 /// Which planes are encrypted. The admin plane is, unless the client plane is not.
@@ -132,7 +142,11 @@ impl Desired {
         if let Some(digest) = spec.image.digest.as_ref().filter(|digest| !is_digest(digest)) {
             return Err(Error::Digest { digest: digest.clone() });
         }
-        quantity::bytes(&spec.storage.size).map_err(|source| Error::Quantity { field: "storage.size", source })?;
+        let wal = spec.storage.wal_storage.as_ref();
+        let sizes = [("storage.size", Some(&spec.storage.size)), ("storage.walStorage.size", wal.map(|wal| &wal.size))];
+        for (field, size) in sizes {
+            size.map(|size| quantity::bytes(size)).transpose().map_err(|source| Error::Quantity { field, source })?;
+        }
         let peer_tls = spec.tls.peer.mode == TlsMode::Operator;
         if !peer_tls && annotation(ANNOTATION_PLAINTEXT_PEERS) != Some("true") {
             return Err(Error::PlaintextPeers);
@@ -163,6 +177,7 @@ impl Desired {
             storage: Storage {
                 size: spec.storage.size.clone(),
                 class: spec.storage.storage_class_name.clone(),
+                wal: wal.map(|wal| WalStorage { size: wal.size.clone(), class: wal.storage_class_name.clone() }),
                 when_deleted: spec.storage.retention.when_deleted,
                 when_scaled: spec.storage.retention.when_scaled,
             },
@@ -185,6 +200,7 @@ impl Desired {
         object.spec.version = "0.0.0".to_owned();
         object.spec.image.digest = None;
         object.spec.storage.size = "1Gi".to_owned();
+        object.spec.storage.wal_storage = None;
         object.spec.raft = RaftSpec::default();
         object.spec.limits = LimitsSpec::default();
         Self::parse(&object)
@@ -200,9 +216,20 @@ impl Desired {
         pod.strip_prefix(&self.name)?.strip_prefix('-')?.parse().ok()
     }
 
-    /// Name of the volume claim of an ordinal.
+    /// Name of the volume claim of an ordinal's data.
     pub fn volume(&self, ordinal: u32) -> String {
-        format!("data-{}", self.pod(ordinal))
+        self.claim(Claim::Data, ordinal)
+    }
+
+    /// Name of a volume claim of an ordinal.
+    pub fn claim(&self, claim: Claim, ordinal: u32) -> String {
+        format!("{}-{}", claim.name(), self.pod(ordinal))
+    }
+
+    /// Names of the volume claims that the member of an ordinal shall have.
+    pub fn claims(&self, ordinal: u32) -> Vec<String> {
+        let is_wanted = |claim: &Claim| *claim == Claim::Data || self.storage.wal.is_some();
+        Claim::ALL.into_iter().filter(is_wanted).map(|claim| self.claim(claim, ordinal)).collect()
     }
 
     /// Name of the headless Service that gives pods their names.

@@ -8,6 +8,7 @@ mod operation;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::claim::Claim;
 use crate::desired::{Limits, TEMPLATE_EPOCH, Template, Timers};
 use crate::id::Id;
 
@@ -51,13 +52,24 @@ pub enum Phase {
     Founded,
 }
 
-/// A disk: the directory's own id and the volume claim it lies on.
+/// A disk: the directory's own id and the volume claims that it and its log lie on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Disk {
     pub member_id: Id,
     pub disk_id: String,
     pub pvc_uid: String,
+    /// Of the log's claim, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_pvc_uid: Option<String>,
+}
+
+impl Disk {
+    /// Its volume claims with their UIDs.
+    pub fn claims(&self) -> impl Iterator<Item = (Claim, &str)> {
+        let wal = self.wal_pvc_uid.as_deref().map(|uid| (Claim::Wal, uid));
+        std::iter::once((Claim::Data, self.pvc_uid.as_str())).chain(wal)
+    }
 }
 
 /// A member of the configuration and the disk it was added for.
@@ -155,6 +167,19 @@ mod tests {
         let newer = Latch { template_epoch: TEMPLATE_EPOCH + 1, ..*latch };
         assert_eq!(Latch::parse(&newer.to_text()), Err(Error::NewerTemplate { found: TEMPLATE_EPOCH + 1 }));
         assert!(matches!(Latch::parse("{}"), Err(Error::Unreadable { .. })));
+    }
+
+    #[test]
+    fn disk_is_written_with_its_logs_claim_and_read_without_one() {
+        let desired = fixture::desired_with_wal(1);
+        let LatchSeen::Present { latch, .. } = fixture::running(&desired, 1).latch else { panic!("a latch") };
+        let text = latch.to_text();
+        assert_eq!(Latch::parse(&text), Ok((*latch).clone()));
+        let claims: Vec<_> = latch.founder.claims().collect();
+        assert_eq!(claims, [(Claim::Data, "pvc-0"), (Claim::Wal, "wal-0")]);
+        let without = Latch::parse(WITHOUT_ID).unwrap();
+        assert_eq!(without.founder.claims().count(), 1);
+        assert!(!without.to_text().contains("walPvcUid") && text.contains("\"walPvcUid\": \"wal-0\""));
     }
 
     /// Written by the operator that knew neither ids nor deadlines of operations.

@@ -6,6 +6,7 @@
 pub mod controller;
 
 pub mod auto;
+pub mod claim;
 pub mod crd;
 pub mod desired;
 pub mod id;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::claim::Claim;
 use crate::desired::{Limits, Timers, quantity_bytes};
 use crate::id::Id;
 use crate::latch::Latch;
@@ -18,9 +19,12 @@ pub struct Observed {
     pub status_cluster_id: Option<Id>,
     pub latch: LatchSeen,
     pub statefulset: Option<StatefulSetSeen>,
-    /// By ordinal, as are the two maps below.
+    /// By ordinal, as are the three maps below.
     pub pods: BTreeMap<u32, PodSeen>,
+    /// The claims of the members' data.
     pub volumes: BTreeMap<u32, VolumeSeen>,
+    /// Those of their logs, where these have volumes of their own.
+    pub wal_volumes: BTreeMap<u32, VolumeSeen>,
     pub members: BTreeMap<u32, MemberSeen>,
     /// Pods that carry the cluster's label and are not the StatefulSet's.
     pub strangers: Vec<StrangerSeen>,
@@ -33,6 +37,20 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// A volume claim of an ordinal.
+    pub fn claim(&self, claim: Claim, ordinal: u32) -> Option<&VolumeSeen> {
+        match claim {
+            Claim::Data => self.volumes.get(&ordinal),
+            Claim::Wal => self.wal_volumes.get(&ordinal),
+        }
+    }
+
+    /// All volume claims, with whose they are by their names.
+    pub fn claims(&self) -> impl Iterator<Item = (Claim, u32, &VolumeSeen)> {
+        let of = |claim| move |(ordinal, volume): (&u32, _)| (claim, *ordinal, volume);
+        self.volumes.iter().map(of(Claim::Data)).chain(self.wal_volumes.iter().map(of(Claim::Wal)))
+    }
+
     /// Microseconds from a leader to the member that is farthest away; `None` while there is no other.
     pub fn longest_round_trip(&self) -> Option<u64> {
         let states = self.members.values().filter_map(MemberSeen::state);

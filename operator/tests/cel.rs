@@ -13,6 +13,9 @@ struct Case {
     name: String,
     #[serde(default)]
     founded: bool,
+    /// Size of the log's volume before the change, where there is one.
+    #[serde(rename = "walStorage")]
+    wal_storage: Option<String>,
     path: String,
     value: Value,
     refused: Option<String>,
@@ -58,6 +61,9 @@ fn creation_takes_what_is_allowed_and_says_what_is() {
 fn updates_refuse_what_cannot_change_and_let_status_writes_through() {
     for case in table().update {
         let found = |object: &mut Value| {
+            if let Some(size) = &case.wal_storage {
+                object["spec"]["storage"]["walStorage"] = json!({"size": size});
+            }
             if case.founded {
                 let storage = json!({"minCapacity": "768Mi", "resizing": []});
                 object["status"] = json!({"clusterID": "8f3a91c0d2e4b617", "storage": storage});

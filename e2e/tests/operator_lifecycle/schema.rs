@@ -14,6 +14,9 @@ struct Case {
     name: String,
     #[serde(default)]
     founded: bool,
+    /// Size of the log's volume before the change, where there is one.
+    #[serde(rename = "walStorage")]
+    wal_storage: Option<String>,
     path: String,
     value: Value,
     refused: Option<String>,
@@ -38,13 +41,20 @@ pub async fn refusals(world: &World) -> Outcome {
     // Helm writes nulls for values that are not set: they count as absent.
     let mut nulls = object("main");
     nulls["spec"]["storage"]["storageClassName"] = Value::Null;
+    nulls["spec"]["storage"]["walStorage"] = Value::Null;
     nulls["spec"]["raft"] = json!({"heartbeatIntervalMilliseconds": null, "electionTimeoutMilliseconds": null});
     nulls["spec"]["pods"] = json!({"priorityClassName": null, "runtimeClassName": null});
     api.create(&dry, &serde_json::from_value(nulls)?).await?;
-    // Two objects that the operator leaves alone: one as it was created, one whose status names a cluster.
-    for (name, founded) in [("fresh", false), ("founded", true)] {
+    // Objects that the operator leaves alone: as they were created, and with a status that names a cluster; without and with a volume
+    // for the log.
+    let names = table.update.iter().map(Case::before).collect::<std::collections::BTreeSet<_>>();
+    for (name, founded, wal_storage) in &names {
+        let (name, founded) = (name.as_str(), *founded);
         let mut paused = object(name);
         paused["metadata"]["annotations"] = json!({"quorate.io/paused": "true"});
+        if let Some(size) = wal_storage {
+            paused["spec"]["storage"]["walStorage"] = json!({"size": size});
+        }
         api.create(&PostParams::default(), &serde_json::from_value(paused)?).await?;
         if founded {
             let status = Patch::Merge(json!({"status": {
@@ -58,13 +68,12 @@ pub async fn refusals(world: &World) -> Outcome {
     for case in &table.update {
         let mut patch = json!({});
         set(&mut patch, &case.path, &case.value);
-        let name = if case.founded { "founded" } else { "fresh" };
-        case.judge(api.patch(name, &dry, &Patch::Merge(patch)).await)?;
+        case.judge(api.patch(&case.before().0, &dry, &Patch::Merge(patch)).await)?;
     }
     let even = Patch::Merge(json!({"spec": {"replicas": 2}}));
     let error = api.patch_scale("fresh", &PatchParams::default(), &even).await.expect_err("an even scale").to_string();
     assert!(error.contains("replicas must be 1, 3, 5 or 7"), "{error}");
-    for name in ["fresh", "founded"] {
+    for (name, ..) in &names {
         api.delete(name, &DeleteParams::default()).await?;
     }
     println!("       {} objects and {} changes judged", table.create.len(), table.update.len());
@@ -72,6 +81,13 @@ pub async fn refusals(world: &World) -> Outcome {
 }
 
 impl Case {
+    /// The object that a change is made to: its name, whether it is founded, and the size of its log's volume.
+    fn before(&self) -> (String, bool, Option<String>) {
+        let name = if self.founded { "founded" } else { "fresh" };
+        let suffix = if self.wal_storage.is_some() { "-with-wal" } else { "" };
+        (format!("{name}{suffix}"), self.founded, self.wal_storage.clone())
+    }
+
     fn judge(&self, result: Result<DynamicObject, kube::Error>) -> Result<(), Error> {
         match (&self.refused, result) {
             (None, Ok(_)) => Ok(()),

@@ -84,14 +84,14 @@ pub async fn act(hands: &Hands<'_>, action: &Action) -> Result<(), Error> {
         Action::CreateLatch(latch) => latch::create(hands, latch).await,
         Action::WriteLatch { latch, resource_version, .. } => latch::replace(hands, latch, resource_version).await,
         Action::DeleteLatch { resource_version } => latch::delete(hands, resource_version).await,
-        Action::MarkVolume { ordinal, uid, resource_version, mark } => {
-            volumes::mark(hands, *ordinal, uid, resource_version, mark).await
+        Action::MarkVolume { claim, ordinal, uid, resource_version, mark } => {
+            volumes::mark(hands, &hands.desired.claim(*claim, *ordinal), uid, resource_version, mark).await
         }
         Action::ResizeVolume { ordinal, uid, resource_version, size } => {
-            volumes::resize(hands, *ordinal, uid, resource_version, size).await
+            volumes::resize(hands, &hands.desired.volume(*ordinal), uid, resource_version, size).await
         }
-        Action::DeleteVolume { ordinal, uid, resource_version } => {
-            volumes::delete(hands, *ordinal, uid, resource_version).await
+        Action::DeleteVolume { claim, ordinal, uid, resource_version } => {
+            volumes::delete(hands, &hands.desired.claim(*claim, *ordinal), uid, resource_version).await
         }
         Action::SetAside { ordinal, .. } => set_aside(hands, action, *ordinal).await,
         Action::Found { .. }

@@ -13,7 +13,7 @@ use super::{Error, FIELD_MANAGER, Hands};
 /// Writes on the claim which member lives on it.
 pub async fn mark(
     hands: &Hands<'_>,
-    ordinal: u32,
+    claim: &str,
     uid: &str,
     resource_version: &str,
     mark: &VolumeMark,
@@ -30,14 +30,14 @@ pub async fn mark(
         },
     });
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    api(hands).patch(&hands.desired.volume(ordinal), &parameters, &Patch::Merge(patch)).await?;
+    api(hands).patch(claim, &parameters, &Patch::Merge(patch)).await?;
     Ok(())
 }
 
 /// Asks for another size.
 pub async fn resize(
     hands: &Hands<'_>,
-    ordinal: u32,
+    claim: &str,
     uid: &str,
     resource_version: &str,
     size: &str,
@@ -47,16 +47,16 @@ pub async fn resize(
         "spec": {"resources": {"requests": {"storage": size}}},
     });
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    api(hands).patch(&hands.desired.volume(ordinal), &parameters, &Patch::Merge(patch)).await?;
+    api(hands).patch(claim, &parameters, &Patch::Merge(patch)).await?;
     Ok(())
 }
 
 /// Deletes the claim.
-pub async fn delete(hands: &Hands<'_>, ordinal: u32, uid: &str, resource_version: &str) -> Result<(), Error> {
+pub async fn delete(hands: &Hands<'_>, claim: &str, uid: &str, resource_version: &str) -> Result<(), Error> {
     let preconditions =
         Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    api(hands).delete(&hands.desired.volume(ordinal), &parameters).await?;
+    api(hands).delete(claim, &parameters).await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ pub use cluster::{ImageSpec, LimitsSpec, PullPolicy, QuorateCluster, QuorateClus
 pub use pods::PodsSpec;
 pub use raft::{RaftProfile, RaftSpec};
 pub use status::{MemberStatus, OperationStatus, QuorateClusterStatus};
-pub use storage::{StorageRetention, StorageSpec, VolumePolicy};
+pub use storage::{StorageRetention, StorageSpec, VolumePolicy, WalStorageSpec};
 pub use tls::{TlsMode, TlsSpec};
 
 /// API group of every kind of this operator.

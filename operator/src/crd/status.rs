@@ -153,6 +153,9 @@ pub struct MemberStatus {
     /// Name of its volume claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pvc: Option<String>,
+    /// Name of the volume claim of its write-ahead log, where that has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_pvc: Option<String>,
     /// Capacity of its volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,

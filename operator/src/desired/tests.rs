@@ -22,6 +22,9 @@ fn names_and_urls_follow_the_cluster() {
     assert_eq!(desired.ordinal("main-peers"), None);
     assert_eq!(desired.ordinal("other-2"), None);
     assert_eq!(desired.volume(0), "data-main-0");
+    assert_eq!(desired.claims(0), ["data-main-0"]);
+    let with_wal = object(|object| object["spec"]["storage"]["walStorage"] = json!({"size": "1Gi"}));
+    assert_eq!(Desired::parse(&with_wal).unwrap().claims(2), ["data-main-2", "wal-main-2"]);
 }
 
 #[test]
@@ -31,6 +34,7 @@ fn refuses_what_an_older_schema_let_through() {
         ("/spec/version", json!("latest"), "a semantic version"),
         ("/spec/image", json!({"digest": "sha256:00"}), "64 lower-case hex digits"),
         ("/spec/storage/size", json!("big"), "spec.storage.size"),
+        ("/spec/storage/walStorage", json!({"size": "0"}), "spec.storage.walStorage.size"),
         ("/spec/limits", json!({"maxTxnOps": 0}), "1 to 10000 is allowed"),
         ("/spec/raft", json!({"profile": "Custom"}), "needs both timers"),
         ("/spec/tls", json!({"peer": {"mode": "Disabled"}}), "quorate.io/allow-plaintext-peers"),
@@ -48,6 +52,7 @@ fn deleted_object_is_parsed_whatever_its_spec_says() {
     let object = object(|object| {
         object["spec"]["replicas"] = json!(4);
         object["spec"]["tls"] = json!({"peer": {"mode": "Disabled"}});
+        object["spec"]["storage"]["walStorage"] = json!({"size": "none"});
         object["metadata"]["annotations"] = json!({"quorate.io/adopt": "x"});
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });

@@ -8,6 +8,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
+use crate::claim::Claim;
 use crate::crd::{ANNOTATION_CLUSTER_ID, ANNOTATION_DISK_ID, ANNOTATION_MEMBER_ID};
 use crate::desired::Desired;
 use crate::observed::{Observed, PodSeen, StatefulSetSeen, StrangerSeen, VolumeMark, VolumeSeen};
@@ -52,7 +53,9 @@ pub fn statefulset(desired: &Desired, set: &StatefulSet) -> StatefulSetSeen {
         resource_version: set.resource_version().unwrap_or_default(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(0).unsigned_abs(),
         claim_size: spec
-            .and_then(|spec| spec.volume_claim_templates.as_ref()?.first())
+            .and_then(|spec| {
+                spec.volume_claim_templates.as_ref()?.iter().find(|claim| claim.name_any() == Claim::Data.name())
+            })
             .and_then(|claim| request(claim.spec.as_ref())),
         ours: set.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == desired.uid),
         deleting: set.metadata.deletion_timestamp.is_some(),
@@ -120,15 +123,14 @@ fn trouble(pod: &Pod) -> String {
     waiting.or_else(unscheduled).unwrap_or_default()
 }
 
-/// Volume claims by ordinal.
-pub fn volumes(desired: &Desired, claims: Vec<PersistentVolumeClaim>) -> BTreeMap<u32, VolumeSeen> {
-    claims
-        .into_iter()
-        .filter_map(|claim| {
-            let ordinal = desired.ordinal(claim.name_any().strip_prefix("data-")?)?;
-            Some((ordinal, volume_seen(&claim)))
-        })
-        .collect()
+/// The volume claims of one kind by ordinal.
+pub fn volumes(desired: &Desired, kind: Claim, claims: &[PersistentVolumeClaim]) -> BTreeMap<u32, VolumeSeen> {
+    let of_kind = |claim: &PersistentVolumeClaim| {
+        let name = claim.name_any();
+        let ordinal = desired.ordinal(name.strip_prefix(kind.name())?.strip_prefix('-')?)?;
+        Some((ordinal, volume_seen(claim)))
+    };
+    claims.iter().filter_map(of_kind).collect()
 }
 
 fn request(spec: Option<&PersistentVolumeClaimSpec>) -> Option<String> {
@@ -157,5 +159,35 @@ fn volume_seen(claim: &PersistentVolumeClaim) -> VolumeSeen {
         request: request(claim.spec.as_ref()).unwrap_or_default(),
         capacity: capacity(claim),
         marked: mark(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::fixture;
+
+    #[test]
+    fn claims_are_told_apart_by_name_and_the_datas_size_is_that_of_its_own_template() {
+        let desired = fixture::desired_with_wal(3);
+        let claim = |name: &str, size: &str| json!({"metadata": {"name": name, "uid": name}, "spec": {"resources": {"requests": {"storage": size}}}});
+        let names = ["data-main-0", "wal-main-1", "wal-main-10", "data-main", "walls-main-2", "wal-other-3"];
+        let claims: Vec<PersistentVolumeClaim> =
+            names.iter().map(|name| serde_json::from_value(claim(name, "1Gi")).unwrap()).collect();
+        let uids = |kind| -> Vec<(u32, String)> {
+            volumes(&desired, kind, &claims).into_iter().map(|(ordinal, volume)| (ordinal, volume.uid)).collect()
+        };
+        assert_eq!(uids(Claim::Data), [(0, "data-main-0".to_owned())]);
+        assert_eq!(uids(Claim::Wal), [(1, "wal-main-1".to_owned()), (10, "wal-main-10".to_owned())]);
+        let set = json!({
+            "metadata": {"name": "main"},
+            "spec": {
+                "selector": {}, "serviceName": "main-peers", "template": {},
+                "volumeClaimTemplates": [claim("wal", "1Gi"), claim("data", "7Gi")],
+            },
+        });
+        assert_eq!(statefulset(&desired, &serde_json::from_value(set).unwrap()).claim_size.as_deref(), Some("7Gi"));
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
+use crate::claim::Claim;
 use crate::crd::LABEL_CLUSTER;
 use crate::desired::Desired;
 use crate::latch::Latch;
@@ -60,7 +61,8 @@ pub async fn observe(
         statefulset: set.as_ref().map(|set| children::statefulset(desired, set)),
         pods,
         strangers,
-        volumes: children::volumes(desired, claims.items),
+        volumes: children::volumes(desired, Claim::Data, &claims.items),
+        wal_volumes: children::volumes(desired, Claim::Wal, &claims.items),
         members: std::collections::BTreeMap::new(),
         configuration: None,
         drift: Vec::new(),

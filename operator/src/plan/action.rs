@@ -1,5 +1,6 @@
 //! The vocabulary of decisions: what `act` can do, and what else a round can end with.
 
+use crate::claim::Claim;
 use crate::desired::{Limits, Timers};
 use crate::id::Id;
 use crate::latch::Latch;
@@ -80,6 +81,7 @@ pub enum Action {
     },
     /// Writes on a volume claim which member lives on it, at the version that was observed.
     MarkVolume {
+        claim: Claim,
         ordinal: u32,
         uid: String,
         resource_version: String,
@@ -144,7 +146,7 @@ pub enum Action {
         ordinal: u32,
         uid: String,
     },
-    /// Asks for another size of this very volume claim at the version that was observed.
+    /// Asks for another size of this very volume claim of a member's data at the version that was observed.
     ResizeVolume {
         ordinal: u32,
         uid: String,
@@ -153,6 +155,7 @@ pub enum Action {
     },
     /// Deletes this very volume claim at the version that was observed.
     DeleteVolume {
+        claim: Claim,
         ordinal: u32,
         uid: String,
         resource_version: String,

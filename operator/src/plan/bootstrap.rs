@@ -1,11 +1,12 @@
 //! Founding: the pod of ordinal 0 first, then the latch, then `Found`, then the record that it worked (rule A).
 
+use crate::claim::Claim;
 use crate::desired::TEMPLATE_EPOCH;
 use crate::id;
 use crate::latch::{Disk, FORMAT, Latch, LatchedMember, Phase, Tuning};
-use crate::observed::{LatchSeen, MemberPhase, MemberSeen, VolumeMark, VolumeSeen};
+use crate::observed::{LatchSeen, MemberPhase, MemberSeen, VolumeMark};
 
-use super::facts::state;
+use super::facts::{has_its_claims, state};
 use super::guard::{Guard, guard};
 use super::{Action, Context, Step};
 
@@ -32,18 +33,18 @@ fn write_latch(context: Context<'_>) -> Step {
             return Step::act(action, "the first pod was made from an earlier template");
         }
     }
-    let (disk_id, volume) = match awaiting(context) {
-        Ok(found) => found,
+    let member_id = id::founding_member(&desired.peer_url(FOUNDER), &desired.uid);
+    let founder = match awaiting(context).and_then(|disk_id| disk(context, FOUNDER, member_id, disk_id)) {
+        Ok(founder) => founder,
         Err(step) => return *step,
     };
-    let member_id = id::founding_member(&desired.peer_url(FOUNDER), &desired.uid);
     let latch = Latch {
         format: FORMAT,
         cluster_id: id::founding_cluster(member_id),
         owner_uid: desired.uid.clone(),
         adopted_from: None,
         phase: Phase::Founding,
-        founder: Disk { member_id, disk_id, pvc_uid: volume.uid.clone() },
+        founder,
         members: Vec::new(),
         template_epoch: TEMPLATE_EPOCH,
         template: desired.template.clone(),
@@ -53,29 +54,40 @@ fn write_latch(context: Context<'_>) -> Step {
     Step::act(Action::CreateLatch(Box::new(latch)), "the first pod waits on an empty disk")
 }
 
-/// Disk id and volume of the first pod, once it waits on an empty disk.
-fn awaiting<'a>(context: Context<'a>) -> Result<(String, &'a VolumeSeen), Box<Step>> {
+/// Disk id of the first pod, once it waits on an empty disk.
+fn awaiting(context: Context<'_>) -> Result<String, Box<Step>> {
     let observed = context.observed;
     let pod = context.desired.pod(FOUNDER);
     let Some(state) = state(observed, FOUNDER) else { return Err(Box::new(await_pod(context, FOUNDER))) };
     match state.phase {
-        MemberPhase::AwaitingAdmission => {}
-        MemberPhase::Refused => {
-            return Err(Box::new(Step::stall("DirectoryRefused", format!("{pod}: {}", state.refusal))));
-        }
-        _ => return Err(Box::new(Step::wait("AwaitPod", format!("{pod} is starting")))),
+        MemberPhase::AwaitingAdmission => Ok(state.disk_id.clone()),
+        MemberPhase::Refused => Err(Box::new(Step::stall("DirectoryRefused", format!("{pod}: {}", state.refusal)))),
+        _ => Err(Box::new(Step::wait("AwaitPod", format!("{pod} is starting")))),
     }
-    match observed.volumes.get(&FOUNDER).filter(|volume| !volume.deleting) {
-        Some(volume) => Ok((state.disk_id.clone(), volume)),
-        None => Err(Box::new(Step::wait("AwaitVolume", format!("the volume claim of {pod} is not there")))),
-    }
+}
+
+/// The disk that a pod waits on, with the volume claims that it lies on; or the wait for these.
+pub(super) fn disk(context: Context<'_>, ordinal: u32, member_id: id::Id, disk_id: String) -> Result<Disk, Box<Step>> {
+    let Context { desired, observed, .. } = context;
+    let uid = |claim| {
+        let volume = observed.claim(claim, ordinal).filter(|volume| !volume.deleting);
+        let wait = || {
+            let name = desired.claim(claim, ordinal);
+            Box::new(Step::wait("AwaitVolume", format!("the volume claim {name} is not there")))
+        };
+        volume.map(|volume| volume.uid.clone()).ok_or_else(wait)
+    };
+    let wal_pvc_uid = desired.storage.wal.is_some().then(|| uid(Claim::Wal)).transpose()?;
+    Ok(Disk { member_id, disk_id, pvc_uid: uid(Claim::Data)?, wal_pvc_uid })
 }
 
 fn found(context: Context<'_>, latch: &Latch, resource_version: &str) -> Step {
     let Context { desired, observed, .. } = context;
     let founder = &latch.founder;
     let Some(state) = state(observed, FOUNDER) else { return await_pod(context, FOUNDER) };
-    let volume = observed.volumes.get(&FOUNDER);
+    // A disk that is refused may have no id; whether it is another one its claims say.
+    let same_id = state.phase == MemberPhase::Refused || state.disk_id == founder.disk_id;
+    let same = same_id && has_its_claims(observed, FOUNDER, founder);
     match state.phase {
         MemberPhase::Running if state.cluster_id == Some(latch.cluster_id) => {
             let mut founded = latch.clone();
@@ -90,21 +102,22 @@ fn found(context: Context<'_>, latch: &Latch, resource_version: &str) -> Step {
                 "the first member runs",
             )
         }
+        MemberPhase::AwaitingAdmission | MemberPhase::AwaitingAdoption | MemberPhase::Refused
+            if !guard(Guard::FoundSameDisk, same) =>
+        {
+            Step::stall(
+                "FoundingDiskLost",
+                format!(
+                    "the cluster may have been founded on a disk that {} no longer has, and is not founded twice: delete this QuorateCluster and create it again, or put the disk back",
+                    desired.pod(FOUNDER)
+                ),
+            )
+        }
         MemberPhase::AwaitingAdmission => {
-            let same = state.disk_id == founder.disk_id && volume.is_some_and(|volume| volume.uid == founder.pvc_uid);
-            if !guard(Guard::FoundSameDisk, same) {
-                return Step::stall(
-                    "FoundingDiskLost",
-                    format!(
-                        "the cluster may have been founded on a disk that {} no longer has, and is not founded twice: delete this QuorateCluster and create it again, or put the disk back",
-                        desired.pod(FOUNDER)
-                    ),
-                );
-            }
             if let Some(step) = found_anew(context, latch, resource_version) {
                 return step;
             }
-            if let Some(step) = mark(latch.cluster_id, FOUNDER, founder, volume) {
+            if let Some(step) = mark(context, latch.cluster_id, FOUNDER, founder) {
                 return step;
             }
             let action =
@@ -134,15 +147,17 @@ fn found_anew(context: Context<'_>, latch: &Latch, resource_version: &str) -> Op
     Some(Step::act(action, "the disk that was adopted is still empty"))
 }
 
-/// Marks the volume for a member before its disk becomes one; the changed version also fends off a deletion that
+/// Marks the volumes for a member before its disk becomes one; the changed version also fends off a deletion that
 /// another operator planned before.
-pub(super) fn mark(cluster_id: id::Id, ordinal: u32, disk: &Disk, volume: Option<&VolumeSeen>) -> Option<Step> {
-    let volume = volume?;
+pub(super) fn mark(context: Context<'_>, cluster_id: id::Id, ordinal: u32, disk: &Disk) -> Option<Step> {
     let wanted = VolumeMark { cluster_id, member_id: disk.member_id, disk_id: disk.disk_id.clone() };
-    if volume.marked.as_ref() == Some(&wanted) {
-        return None;
-    }
+    let unmarked = |(claim, _)| {
+        let volume = context.observed.claim(claim, ordinal)?;
+        (volume.marked.as_ref() != Some(&wanted)).then_some((claim, volume))
+    };
+    let (claim, volume) = disk.claims().find_map(unmarked)?;
     let action = Action::MarkVolume {
+        claim,
         ordinal,
         uid: volume.uid.clone(),
         resource_version: volume.resource_version.clone(),

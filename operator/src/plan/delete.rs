@@ -1,7 +1,7 @@
 //! The `QuorateCluster` is deleted. Needs no quorum and only ever deletes: owner references take the rest with them.
 
 use crate::crd::VolumePolicy;
-use crate::latch::{Latch, Operation};
+use crate::latch::{Disk, Latch, Operation};
 use crate::observed::{LatchSeen, Observed, VolumeSeen};
 
 use super::{Action, Context, Step};
@@ -52,9 +52,10 @@ fn delete_volume(observed: &Observed, latch: Option<&Latch>) -> Option<Step> {
         (Some(latch), None) => recorded(latch).any(|uid| uid == volume.uid),
         (None, mark) => mark.is_none(),
     };
-    let (ordinal, volume) = observed.volumes.iter().find(|(_, volume)| !volume.deleting && ours(volume))?;
+    let (claim, ordinal, volume) = observed.claims().find(|(_, _, volume)| !volume.deleting && ours(volume))?;
     let action = Action::DeleteVolume {
-        ordinal: *ordinal,
+        claim,
+        ordinal,
         uid: volume.uid.clone(),
         resource_version: volume.resource_version.clone(),
     };
@@ -69,5 +70,6 @@ fn recorded(latch: &Latch) -> impl Iterator<Item = &str> {
         .map(|member| &member.disk)
         .chain(operation)
         .chain([&latch.founder])
-        .map(|disk| disk.pvc_uid.as_str())
+        .flat_map(Disk::claims)
+        .map(|(_, uid)| uid)
 }

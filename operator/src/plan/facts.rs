@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::desired::Desired;
 use crate::id::Id;
-use crate::latch::{Latch, RemovalReason};
+use crate::latch::{Disk, Latch, RemovalReason};
 use crate::observed::{Configuration, MemberPhase, MemberState, Observed};
 
 /// Log entries that a member may lag behind and still count as healthy, and as fit to vote: from here it catches up
@@ -110,14 +110,17 @@ fn is_healthy(observed: &Observed, latch: &Latch, ordinal: u32, id: Id) -> bool 
     })
 }
 
-/// Rule E, evidence that the disk is gone: the claim is missing, lost or another one, or the pod waits for admission
-/// on an empty disk although its name votes. Silence is no evidence, and neither is a claim that could not be compared.
+/// Whether the claims of an ordinal are those that a disk was recorded with.
+pub(super) fn has_its_claims(observed: &Observed, ordinal: u32, disk: &Disk) -> bool {
+    disk.claims().all(|(claim, uid)| observed.claim(claim, ordinal).is_some_and(|volume| volume.uid == uid))
+}
+
+/// Rule E, evidence that the disk is gone: a claim, that of the data or that of the log, is missing, lost or another one, or the pod
+/// waits for admission on an empty disk although its name votes. Silence is no evidence, and neither is a claim that could not be compared.
 fn disk_is_lost(observed: &Observed, latch: &Latch, ordinal: u32, id: Id) -> bool {
     let Some(member) = latch.member(ordinal).filter(|member| member.disk.member_id == id) else { return false };
-    let claim_is_gone = match observed.volumes.get(&ordinal) {
-        None => true,
-        Some(volume) => volume.lost || volume.uid != member.disk.pvc_uid,
-    };
+    let is_lost = |(claim, _)| observed.claim(claim, ordinal).is_some_and(|volume| volume.lost);
+    let claim_is_gone = !has_its_claims(observed, ordinal, &member.disk) || member.disk.claims().any(is_lost);
     let other_disk = state(observed, ordinal)
         .is_some_and(|state| state.phase == MemberPhase::AwaitingAdmission && state.disk_id != member.disk.disk_id);
     claim_is_gone || other_disk

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use ulid::Ulid;
 
-use crate::desired::Desired;
+use crate::desired::{Desired, WalStorage};
 use crate::id::Id;
 use crate::latch::{Disk, FORMAT, Latch, LatchedMember, Operation, Phase, Tuning, Work};
 use crate::observed::{
@@ -24,6 +24,13 @@ pub fn desired(replicas: u32) -> Desired {
     Desired::parse(&serde_json::from_value(object).unwrap()).unwrap()
 }
 
+/// The same cluster, with the logs on volumes of their own.
+pub fn desired_with_wal(replicas: u32) -> Desired {
+    let mut desired = desired(replicas);
+    desired.storage.wal = Some(WalStorage { size: "512Mi".to_owned(), class: None });
+    desired
+}
+
 /// Member id of an ordinal in these worlds.
 pub fn member(ordinal: u32) -> Id {
     Id(0x100 + u64::from(ordinal))
@@ -32,9 +39,15 @@ pub fn member(ordinal: u32) -> Id {
 /// Cluster id of these worlds.
 pub const CLUSTER: Id = Id(0xc1);
 
-/// A disk of an ordinal.
+/// A disk of an ordinal, with the log on the volume of the data.
 pub fn disk(ordinal: u32) -> Disk {
-    Disk { member_id: member(ordinal), disk_id: format!("disk-{ordinal}"), pvc_uid: format!("pvc-{ordinal}") }
+    let (disk_id, pvc_uid) = (format!("disk-{ordinal}"), format!("pvc-{ordinal}"));
+    Disk { member_id: member(ordinal), disk_id, pvc_uid, wal_pvc_uid: None }
+}
+
+/// A disk of an ordinal, with the log where the spec says.
+pub fn disk_of(desired: &Desired, ordinal: u32) -> Disk {
+    Disk { wal_pvc_uid: desired.storage.wal.as_ref().map(|_| format!("wal-{ordinal}")), ..disk(ordinal) }
 }
 
 /// An operation that began at the epoch and has an hour.
@@ -52,8 +65,10 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
         owner_uid: desired.uid.clone(),
         adopted_from: None,
         phase: Phase::Founded,
-        founder: disk(0),
-        members: (0..count).map(|ordinal| LatchedMember { ordinal, disk: disk(ordinal), voter: true }).collect(),
+        founder: disk_of(desired, 0),
+        members: (0..count)
+            .map(|ordinal| LatchedMember { ordinal, disk: disk_of(desired, ordinal), voter: true })
+            .collect(),
         template_epoch: 1,
         template: desired.template.clone(),
         operation: None,
@@ -82,6 +97,11 @@ pub fn running(desired: &Desired, count: u32) -> Observed {
         }),
         pods: (0..count).map(|ordinal| (ordinal, pod(ordinal))).collect(),
         volumes: (0..count).map(|ordinal| (ordinal, volume(ordinal))).collect(),
+        wal_volumes: (0..count)
+            .filter_map(|ordinal| {
+                Some((ordinal, VolumeSeen { uid: disk_of(desired, ordinal).wal_pvc_uid?, ..volume(ordinal) }))
+            })
+            .collect(),
         members: (0..count).map(|ordinal| (ordinal, answered(state(desired, ordinal, count)))).collect(),
         strangers: Vec::new(),
         configuration: Some(Configuration {
@@ -192,6 +212,7 @@ pub fn nothing() -> Observed {
         statefulset: None,
         pods: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        wal_volumes: BTreeMap::new(),
         members: BTreeMap::new(),
         strangers: Vec::new(),
         configuration: None,

@@ -1,9 +1,10 @@
 //! Whose disks are these? Nothing is touched while that is open (rules A, B and I).
 
+use crate::claim::Claim;
 use crate::latch::Latch;
-use crate::observed::{LatchSeen, MemberPhase, MemberState, Observed};
+use crate::observed::{LatchSeen, MemberPhase, MemberState, Observed, VolumeSeen};
 
-use super::facts::answered;
+use super::facts::{answered, has_its_claims};
 use super::guard::{Guard, guard};
 use super::{Action, Context, Step};
 
@@ -12,6 +13,7 @@ pub(super) fn next(context: Context<'_>) -> Option<Step> {
         LatchSeen::Unusable { reason } => Some(Step::stall("LatchUnusable", reason.clone())),
         LatchSeen::Absent => without_latch(context),
         LatchSeen::Present { latch, resource_version } => another_owner(context, latch, resource_version)
+            .or_else(|| other_volumes(context, latch))
             .or_else(|| copied_disk(context, latch))
             .or_else(|| foreign_member(context, latch)),
     }
@@ -47,7 +49,7 @@ enum Trace<'a> {
 }
 
 fn trace_of_a_cluster(observed: &Observed) -> Option<Trace<'_>> {
-    let marked = observed.volumes.iter().find_map(|(ordinal, volume)| {
+    let marked = observed.claims().find_map(|(_, ordinal, volume)| {
         volume
             .marked
             .as_ref()
@@ -78,6 +80,10 @@ fn another_owner(context: Context<'_>, latch: &Latch, resource_version: &str) ->
             ),
         ));
     }
+    // While the record is still that of the object before, another object can take over its certificate authorities.
+    if let Some(step) = other_volumes(context, latch) {
+        return Some(step);
+    }
     if context.observed.statefulset.as_ref().is_some_and(|seen| !seen.ours) {
         return Some(Step::wait(
             "AwaitPredecessor",
@@ -96,38 +102,69 @@ fn another_owner(context: Context<'_>, latch: &Latch, resource_version: &str) ->
     ))
 }
 
+/// An object created anew over disks whose logs lie elsewhere than its spec says: members would find no log, and refuse their disks.
+fn other_volumes(context: Context<'_>, latch: &Latch) -> Option<Step> {
+    let (has, remedy) = match (latch.founder.wal_pvc_uid.is_some(), context.desired.storage.wal.is_some()) {
+        (true, false) => ("their log on volumes of its own", "with spec.storage.walStorage"),
+        (false, true) => ("their log on the volume of the data", "without spec.storage.walStorage"),
+        _ => return None,
+    };
+    Some(Step::stall(
+        "WalStorageDiffers",
+        format!(
+            "the members of cluster {} have {has}, and that cannot be changed: delete this QuorateCluster (storage.retention.whenDeleted: Retain) and create it {remedy}",
+            latch.cluster_id
+        ),
+    ))
+}
+
 /// A disk that was admitted, on another claim than it was admitted on: a copy, which may be older than what the member has acknowledged
 /// and voted for. Nobody can tell, so it is never counted on.
 fn copied_disk(context: Context<'_>, latch: &Latch) -> Option<Step> {
     answered(context.observed).find_map(|(ordinal, state)| {
-        let admitted = &latch.member(ordinal)?.disk;
-        let volume = context.observed.volumes.get(&ordinal)?;
-        is_copy(context, latch, ordinal, state).then(|| {
-            let (pod, claim) = (context.desired.pod(ordinal), context.desired.volume(ordinal));
-            Step::stall(
-                "CopiedDisk",
-                format!(
-                    "{pod} runs on a copy of its disk: the volume claim {claim} has UID {}, and the member was admitted on {}; it may lack what it has acknowledged since. Put the right claim back, or delete the claim and the pod: the member is then replaced from the others",
-                    volume.uid, admitted.pvc_uid
-                ),
-            )
-        })
+        let (claim, volume, admitted) = copied_claim(context, latch, ordinal, state)?;
+        let (pod, claim) = (context.desired.pod(ordinal), context.desired.claim(claim, ordinal));
+        Some(Step::stall(
+            "CopiedDisk",
+            format!(
+                "{pod} runs on a copy of its disk: the volume claim {claim} has UID {}, and the member was admitted on {admitted}; it may lack what it has acknowledged since. Put the right claim back, or delete the claim and the pod: the member is then replaced from the others",
+                volume.uid
+            ),
+        ))
     })
 }
 
 /// Whether a member answers from a disk that was admitted, on another claim than it was admitted on.
 pub(super) fn is_copy(context: Context<'_>, latch: &Latch, ordinal: u32, state: &MemberState) -> bool {
-    let Some(member) = latch.member(ordinal) else { return false };
-    let volume = context.observed.volumes.get(&ordinal);
-    state.disk_id == member.disk.disk_id && volume.is_some_and(|volume| volume.uid != member.disk.pvc_uid)
+    copied_claim(context, latch, ordinal, state).is_some()
+}
+
+/// The claim that is a copy, and the UID of the one that the member was admitted on. Of a log only what runs is called a copy: a log
+/// that is missing is refused by the server, and is a disk that is lost.
+fn copied_claim<'a>(
+    context: Context<'a>,
+    latch: &'a Latch,
+    ordinal: u32,
+    state: &MemberState,
+) -> Option<(Claim, &'a VolumeSeen, &'a str)> {
+    let disk = &latch.member(ordinal)?.disk;
+    let is_read = |claim| claim == Claim::Data || state.phase == MemberPhase::Running;
+    let mut claims = disk.claims().filter(|(claim, _)| state.disk_id == disk.disk_id && is_read(*claim));
+    claims.find_map(|(claim, uid)| {
+        let volume = context.observed.claim(claim, ordinal).filter(|volume| volume.uid != uid)?;
+        Some((claim, volume, uid))
+    })
 }
 
 /// A member of another cluster, or one that nobody added, is never worked around.
 fn foreign_member(context: Context<'_>, latch: &Latch) -> Option<Step> {
     for (ordinal, state) in answered(context.observed) {
         // The founder's disk may be a member's before the record says so.
-        let is_recorded = latch.member(ordinal).is_some() || state.disk_id == latch.founder.disk_id;
-        if state.phase == MemberPhase::AwaitingAdoption && is_recorded {
+        let founder = Some(&latch.founder).filter(|founder| founder.disk_id == state.disk_id);
+        let recorded = latch.member(ordinal).map(|member| &member.disk).or(founder);
+        // A log on another claim may be a copy, and nobody reads it before the adoption: the disk is lost.
+        let is_whole = |disk| has_its_claims(context.observed, ordinal, disk);
+        if state.phase == MemberPhase::AwaitingAdoption && recorded.is_some_and(is_whole) {
             let action = Action::Adopt { ordinal, cluster_id: latch.cluster_id };
             return Some(Step::act(action, "the member waits for its new owner"));
         }

@@ -3,10 +3,10 @@
 
 use crate::id;
 use crate::latch::{Disk, Latch, Operation, RemovalReason, Work};
-use crate::observed::{Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberState, VolumeSeen};
+use crate::observed::{Configuration, ConfiguredMember, LatchSeen, MemberPhase, MemberState};
 
-use super::bootstrap::{await_pod, mark};
-use super::facts::{LAG_ENTRIES_MAX, state};
+use super::bootstrap::{self, await_pod, mark};
+use super::facts::{LAG_ENTRIES_MAX, has_its_claims, state};
 use super::guard::{self, Guard, Votes, guard};
 use super::operation;
 use super::{Action, Context, MembershipChange, Step};
@@ -78,21 +78,22 @@ impl<'a> Join<'a> {
                 );
             }
         }
-        let Some(volume) = self.context.observed.volumes.get(&self.ordinal).filter(|volume| !volume.deleting) else {
-            return Step::wait("AwaitVolume", format!("the volume claim of {pod} is not there"));
+        let peer_url = self.context.desired.peer_url(self.ordinal);
+        let member_id = id::joining_member(&peer_url, &state.disk_id, self.configuration.index);
+        let found = match bootstrap::disk(self.context, self.ordinal, member_id, state.disk_id.clone()) {
+            Ok(found) => found,
+            Err(step) => return *step,
         };
-        match disk.filter(|disk| disk.disk_id == state.disk_id && disk.pvc_uid == volume.uid) {
-            None => self.record_disk(state, volume),
+        // The id that it was recorded with is that of an earlier index.
+        match disk.filter(|disk| **disk == Disk { member_id: disk.member_id, ..found.clone() }) {
+            None => self.record_disk(found),
             Some(disk) => {
-                mark(self.latch.cluster_id, self.ordinal, disk, Some(volume)).unwrap_or_else(|| self.add_learner(disk))
+                mark(self.context, self.latch.cluster_id, self.ordinal, disk).unwrap_or_else(|| self.add_learner(disk))
             }
         }
     }
 
-    fn record_disk(&self, state: &MemberState, volume: &VolumeSeen) -> Step {
-        let member_id =
-            id::joining_member(&self.context.desired.peer_url(self.ordinal), &state.disk_id, self.configuration.index);
-        let disk = Disk { member_id, disk_id: state.disk_id.clone(), pvc_uid: volume.uid.clone() };
+    fn record_disk(&self, disk: Disk) -> Step {
         let work = Work::Join { disk: Some(disk) };
         let operation = match self.disk {
             None => operation::advance(self.context, self.operation, work),
@@ -121,23 +122,24 @@ impl<'a> Join<'a> {
         let Some(state) = state(self.context.observed, self.ordinal) else {
             return await_pod(self.context, self.ordinal);
         };
+        let has_its_claims = has_its_claims(self.context.observed, self.ordinal, disk);
+        let is_its_disk = state.disk_id == learner.disk_id && has_its_claims;
         match state.phase {
-            MemberPhase::AwaitingAdmission if guard(Guard::DiskIdentity, state.disk_id == learner.disk_id) => {
-                Step::act(
-                    Action::Admit {
-                        ordinal: self.ordinal,
-                        member_id: learner.id,
-                        disk_id: state.disk_id.clone(),
-                        configuration: self.configuration.clone(),
-                    },
-                    "the configuration holds its disk",
-                )
-            }
+            MemberPhase::AwaitingAdmission if guard(Guard::DiskIdentity, is_its_disk) => Step::act(
+                Action::Admit {
+                    ordinal: self.ordinal,
+                    member_id: learner.id,
+                    disk_id: state.disk_id.clone(),
+                    configuration: self.configuration.clone(),
+                },
+                "the configuration holds its disk",
+            ),
             MemberPhase::AwaitingAdmission => {
                 self.turn_back(disk, "the learner's disk is gone; its pod has another one")
             }
             MemberPhase::Running if state.member_id == Some(learner.id) => self.promote(learner, state),
             MemberPhase::Removed => self.turn_back(disk, "the learner's disk says that it was removed"),
+            MemberPhase::Refused if !has_its_claims => self.turn_back(disk, "the learner's log is gone"),
             MemberPhase::Refused => Step::stall("DirectoryRefused", format!("{}: {}", learner.name, state.refusal)),
             _ => Step::wait("AwaitPod", format!("{} is starting", learner.name)),
         }

@@ -107,10 +107,10 @@ fn remedy_of_action(action: &Action, pod: &str) -> String {
 }
 
 fn remedy_of_wait(step: &str, context: Context<'_>, ordinal: u32) -> String {
-    let (pod, claim) = (context.desired.pod(ordinal), context.desired.volume(ordinal));
+    let (pod, claims) = (context.desired.pod(ordinal), context.desired.claims(ordinal).join(" "));
     match step {
         "AwaitPod" => format!("see `kubectl describe pod {pod}` and its log for what keeps it"),
-        "AwaitVolume" => format!("see `kubectl describe pvc {claim}` for its finalizers and its provisioner"),
+        "AwaitVolume" => format!("see `kubectl describe pvc {claims}` for its finalizers and its provisioner"),
         "AwaitCatchUp" => format!("see the logs of {pod} and of the leader, and the network and disk between them"),
         "AwaitQuorum" | "AwaitVoters" | "AwaitMembers" => "bring the members back that do not answer".to_owned(),
         _ => format!("see the logs of {pod} and of the operator"),

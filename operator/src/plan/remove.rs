@@ -3,9 +3,10 @@
 
 use jiff::SignedDuration;
 
+use crate::claim::Claim;
 use crate::crd::VolumePolicy;
 use crate::latch::{Disk, Latch, RemovalReason, Work};
-use crate::observed::{Configuration, LatchSeen, MemberPhase};
+use crate::observed::{Configuration, LatchSeen, MemberPhase, VolumeSeen};
 
 use super::guard::{self, Guard, Votes, guard};
 use super::operation;
@@ -114,20 +115,21 @@ fn retire(
 ) -> Step {
     let observed = context.observed;
     let pod = observed.pods.get(&ordinal);
-    let volume = observed.volumes.get(&ordinal).filter(|volume| volume.uid == disk.pvc_uid);
     let deletes = reason != RemovalReason::ScaleIn || context.desired.storage.when_scaled == VolumePolicy::Delete;
     let gone = configuration.members.iter().all(|member| member.id != disk.member_id);
-    if let Some(volume) = volume.filter(|_| deletes) {
-        // Invariant: the volume of a current member is never deleted.
+    let left = disk.claims().filter_map(|(claim, uid)| {
+        let volume = observed.claim(claim, ordinal)?;
+        (deletes && volume.uid == uid).then_some((claim, volume))
+    });
+    let left: Vec<(Claim, &VolumeSeen)> = left.collect();
+    if !left.is_empty() {
+        // Invariant: the volumes of a current member are never deleted.
         if !guard(Guard::MemberGone, gone) {
             return Step::stall("MembershipGuard", format!("member {} is still in the configuration", disk.member_id));
         }
-        if !volume.deleting {
-            let action = Action::DeleteVolume {
-                ordinal,
-                uid: volume.uid.clone(),
-                resource_version: volume.resource_version.clone(),
-            };
+        if let Some((claim, volume)) = left.into_iter().find(|(_, volume)| !volume.deleting) {
+            let (uid, resource_version) = (volume.uid.clone(), volume.resource_version.clone());
+            let action = Action::DeleteVolume { claim, ordinal, uid, resource_version };
             return Step::act(action, "its member left the cluster");
         }
         return match pod {

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::latch::{Operation, RemovalReason, Work};
-use crate::observed::{LatchSeen, MemberSeen, MemberState, Observed};
+use crate::claim::Claim;
+use crate::latch::{Disk, Operation, RemovalReason, Work};
+use crate::observed::{LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, VolumeSeen};
 use crate::render::{Child, Drift};
 use crate::tls::{LeafKind, SecretKind};
 
@@ -261,6 +262,174 @@ fn lost_disk_of_one_of_three_is_replaced_and_a_silent_one_is_not() {
     assert_eq!(action(&desired, &observed), expected);
 }
 
+/// A member whose directory is there and whose log its server misses.
+fn without_log(desired: &Desired, ordinal: u32) -> MemberSeen {
+    let state = fixture::state(desired, ordinal, 3);
+    let refusal = "/var/lib/quorate-wal/wal holds no write-ahead log although one was begun".to_owned();
+    answered(MemberState { phase: MemberPhase::Refused, refusal, ..state })
+}
+
+fn retire(desired: &Desired, observed: &mut Observed, ordinal: u32, reason: RemovalReason) {
+    observed.configuration.as_mut().unwrap().members.retain(|member| member.id != fixture::member(ordinal));
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    latch.members.retain(|member| member.ordinal != ordinal);
+    let disk = fixture::disk_of(desired, ordinal);
+    latch.operation = Some(fixture::operation(ordinal, Work::Retire { disk, reason }));
+    // A member that runs and is not in the configuration serves no clients.
+    let runs = observed.members[&ordinal].state().is_some_and(|state| state.phase == MemberPhase::Running);
+    observed.pods.get_mut(&ordinal).unwrap().serving = !runs;
+}
+
+#[test]
+fn lost_log_is_a_lost_disk_and_the_data_go_with_their_member() {
+    let desired = fixture::desired_with_wal(3);
+    let mut observed = running(&desired, 3);
+    assert!(matches!(step(&desired, &observed), Step::Steady));
+    observed.members.insert(1, without_log(&desired, 1));
+    assert!(matches!(step(&desired, &observed), Step::Steady), "the right volume may be repaired");
+    observed.wal_volumes.get_mut(&1).unwrap().uid = "wal-new".to_owned();
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert_eq!(removed(&operation), (1, RemovalReason::DiskLost));
+    retire(&desired, &mut observed, 1, RemovalReason::DiskLost);
+    let deleted = |observed: &Observed| match action(&desired, observed) {
+        Action::DeleteVolume { claim, ordinal: 1, .. } => claim,
+        other => panic!("a volume was to be deleted, not {other:?}"),
+    };
+    assert_eq!(deleted(&observed), Claim::Data);
+    observed.volumes.get_mut(&1).unwrap().deleting = true;
+    assert!(matches!(action(&desired, &observed), Action::DeletePod { ordinal: 1, .. }), "the new log is nobody's");
+    // The other way round: a new directory refuses what is left of the log.
+    observed.volumes.get_mut(&1).unwrap().uid = "pvc-new".to_owned();
+    observed.wal_volumes.insert(1, VolumeSeen { uid: "wal-1".to_owned(), ..fixture::volume(1) });
+    assert_eq!(deleted(&observed), Claim::Wal);
+}
+
+#[test]
+fn both_volumes_of_a_member_that_was_scaled_away_go_or_stay() {
+    let mut desired = fixture::desired_with_wal(1);
+    let mut observed = running(&desired, 2);
+    retire(&desired, &mut observed, 1, RemovalReason::ScaleIn);
+    for claim in Claim::ALL {
+        let Action::DeleteVolume { claim: deleted, ordinal: 1, uid, .. } = action(&desired, &observed) else {
+            panic!("{claim:?} was to be deleted")
+        };
+        assert_eq!((deleted, Some(&uid)), (claim, observed.claim(claim, 1).map(|volume| &volume.uid)));
+        let volumes = if claim == Claim::Data { &mut observed.volumes } else { &mut observed.wal_volumes };
+        volumes.get_mut(&1).unwrap().deleting = true;
+    }
+    assert!(matches!(action(&desired, &observed), Action::DeletePod { ordinal: 1, .. }));
+    observed.pods.remove(&1);
+    observed.volumes.remove(&1);
+    assert!(matches!(step(&desired, &observed), Step::Wait { step: "AwaitVolume", .. }), "one is still there");
+    observed.wal_volumes.remove(&1);
+    assert_eq!(written_operation(&desired, &observed), None);
+    desired.storage.when_scaled = crate::crd::VolumePolicy::Retain;
+    let mut observed = running(&desired, 2);
+    retire(&desired, &mut observed, 1, RemovalReason::ScaleIn);
+    observed.pods.remove(&1);
+    assert_eq!(written_operation(&desired, &observed), None);
+}
+
+#[test]
+fn copy_of_a_log_is_not_counted_on_and_never_adopted() {
+    let desired = fixture::desired_with_wal(3);
+    let mut observed = running(&desired, 3);
+    observed.wal_volumes.get_mut(&1).unwrap().uid = "wal-copy".to_owned();
+    observed.pods.get_mut(&1).unwrap().serving = false;
+    let Step::Stall(stall) = step(&desired, &observed) else { panic!("a copy runs") };
+    assert_eq!(stall.reason, "CopiedDisk");
+    assert!(stall.message.contains("the volume claim wal-main-1 has UID wal-copy"), "{}", stall.message);
+    // Nobody knows what a log holds that was not opened yet; the other members serve.
+    let state = MemberState { phase: MemberPhase::AwaitingAdoption, ..fixture::state(&desired, 1, 3) };
+    observed.members.insert(1, answered(state));
+    observed.pods.get_mut(&1).unwrap().serving = true;
+    let operation = written_operation(&desired, &observed).unwrap();
+    assert_eq!(removed(&operation), (1, RemovalReason::DiskLost));
+}
+
+#[test]
+fn founder_is_recorded_and_marked_with_both_its_volumes() {
+    let desired = fixture::desired_with_wal(1);
+    let mut observed = fixture::nothing();
+    let unmarked = |uid: &str| VolumeSeen { uid: uid.to_owned(), marked: None, ..fixture::volume(0) };
+    observed.pods.insert(0, fixture::pod(0));
+    observed.volumes.insert(0, unmarked("pvc-0"));
+    observed.members.insert(0, awaiting(&desired, 0, "disk-0"));
+    let Step::Wait { step: "AwaitVolume", message } = step(&desired, &observed) else { panic!("one is missing") };
+    assert!(message.contains("wal-main-0"), "{message}");
+    observed.wal_volumes.insert(0, unmarked("wal-0"));
+    let Action::CreateLatch(latch) = action(&desired, &observed) else { panic!("the latch comes first") };
+    let member_id = latch.founder.member_id;
+    assert_eq!(latch.founder, Disk { member_id, ..fixture::disk_of(&desired, 0) });
+    observed.latch = LatchSeen::Present { latch, resource_version: "1".to_owned() };
+    for expected in Claim::ALL {
+        let Action::MarkVolume { claim, ordinal: 0, mark, .. } = action(&desired, &observed) else {
+            panic!("{expected:?} was to be marked")
+        };
+        assert_eq!(claim, expected);
+        let volumes = if claim == Claim::Data { &mut observed.volumes } else { &mut observed.wal_volumes };
+        volumes.get_mut(&0).unwrap().marked = Some(mark);
+    }
+    assert!(matches!(action(&desired, &observed), Action::Found { ordinal: 0, .. }));
+    observed.wal_volumes.insert(0, unmarked("wal-new"));
+    assert_eq!(stalled(&desired, &observed), "FoundingDiskLost");
+    // Without its record a mark on the log's volume shows the cluster.
+    observed.latch = LatchSeen::Absent;
+    observed.volumes.clear();
+    observed.wal_volumes.insert(0, fixture::volume(0));
+    assert_eq!(stalled(&desired, &observed), "LatchMissing");
+}
+
+#[test]
+fn joining_member_is_recorded_with_its_log_and_turned_back_when_that_is_another() {
+    let desired = fixture::desired_with_wal(3);
+    let mut observed = running(&desired, 2);
+    observed.pods.insert(2, fixture::pod(2));
+    observed.members.insert(2, awaiting(&desired, 2, "disk-2"));
+    observed.volumes.insert(2, fixture::volume(2));
+    with_operation(&mut observed, fixture::operation(2, Work::Join { disk: None }));
+    assert!(matches!(step(&desired, &observed), Step::Wait { step: "AwaitVolume", .. }));
+    observed.wal_volumes.insert(2, VolumeSeen { uid: "wal-2".to_owned(), ..fixture::volume(2) });
+    let recorded = written_operation(&desired, &observed).unwrap();
+    let disk = recorded.disk().unwrap().clone();
+    assert_eq!(disk, Disk { member_id: disk.member_id, ..fixture::disk_of(&desired, 2) });
+    // The learner is in the configuration; its log's volume is lost before it was let in, or after.
+    let mut observed = running(&desired, 3);
+    observed.configuration.as_mut().unwrap().members[2].learner = true;
+    let LatchSeen::Present { latch, .. } = &mut observed.latch else { panic!("no latch") };
+    latch.members[2].voter = false;
+    with_operation(&mut observed, fixture::operation(2, Work::Join { disk: Some(fixture::disk_of(&desired, 2)) }));
+    observed.members.insert(2, awaiting(&desired, 2, "disk-2"));
+    assert!(matches!(action(&desired, &observed), Action::Admit { ordinal: 2, .. }));
+    observed.members.insert(2, without_log(&desired, 2));
+    assert_eq!(stalled(&desired, &observed), "DirectoryRefused");
+    observed.wal_volumes.get_mut(&2).unwrap().uid = "wal-new".to_owned();
+    for seen in [without_log(&desired, 2), awaiting(&desired, 2, "disk-2")] {
+        observed.members.insert(2, seen);
+        let operation = written_operation(&desired, &observed).unwrap();
+        assert_eq!(removed(&operation), (2, RemovalReason::DiskLost));
+    }
+}
+
+#[test]
+fn retained_disks_are_not_taken_over_by_an_object_that_wants_their_logs_elsewhere() {
+    for (kept, wanted, remedy) in [
+        (fixture::desired_with_wal(1), desired(1), "create it with spec.storage.walStorage"),
+        (desired(1), fixture::desired_with_wal(1), "create it without spec.storage.walStorage"),
+    ] {
+        let mut observed = running(&kept, 1);
+        observed.drift = vec![Drift { child: Child::StatefulSet, reason: "it differs".to_owned(), conflict: None }];
+        let mut other = Desired { uid: "uid-2".to_owned(), ..wanted.clone() };
+        assert_eq!(stalled(&other, &observed), "DisksOfAnotherCluster", "whose they are comes first");
+        other.adopt = Some(fixture::CLUSTER);
+        for desired in [other, wanted] {
+            let Step::Stall(stall) = step(&desired, &observed) else { panic!("no pod may start") };
+            assert_eq!(stall.reason, "WalStorageDiffers");
+            assert!(stall.message.ends_with(remedy), "{}", stall.message);
+        }
+    }
+}
+
 #[test]
 fn only_disk_lost_is_never_founded_again() {
     let desired = desired(1);
@@ -406,6 +575,17 @@ fn deletion_retains_disks_latch_and_authorities_or_deletes_them_all() {
     assert!(matches!(action(&desired, &observed), Action::DeleteVolume { ordinal: 0, .. }));
     observed.volumes.clear();
     assert!(matches!(action(&desired, &observed), Action::DeleteLatch { .. }));
+    let (with_wal, wal) =
+        (running(&fixture::desired_with_wal(1), 1), VolumeSeen { marked: None, ..fixture::volume(0) });
+    let mut with_wal = Observed { statefulset: None, volumes: observed.volumes.clone(), ..with_wal };
+    with_wal.wal_volumes.insert(0, VolumeSeen { uid: "wal-0".to_owned(), ..wal });
+    let expected = Action::DeleteVolume {
+        claim: Claim::Wal,
+        ordinal: 0,
+        uid: "wal-0".to_owned(),
+        resource_version: "1".to_owned(),
+    };
+    assert_eq!(action(&desired, &with_wal), expected, "it is recorded as the log of the founder");
     observed.latch = LatchSeen::Absent;
     assert_eq!(action(&desired, &observed), Action::RemoveFinalizer);
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::claim::Claim;
 use crate::crd::LABEL_CLUSTER;
 use crate::crd::pods::QuantityText;
 use crate::desired::{Desired, Template, scheme};
@@ -15,6 +16,7 @@ use super::{LABEL_SERVING, labels, metadata};
 /// User and group of the server in its image.
 const USER: i64 = 65_532;
 const VOLUME_PATH: &str = "/var/lib/quorate";
+const WAL_PATH: &str = "/var/lib/quorate-wal";
 const TLS_PATH: &str = "/etc/quorate/tls";
 /// Ten minutes for opening, replaying or installing before the kubelet restarts a member that shows no progress.
 const STARTUP_FAILURES_MAX: i64 = 300;
@@ -38,23 +40,29 @@ pub fn statefulset(desired: &Desired, template: &Template, replicas: u32, claim_
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
             "selector": {"matchLabels": {LABEL_CLUSTER: desired.name}},
             "template": pod(desired, template),
-            "volumeClaimTemplates": [claim(desired, claim_size)],
+            "volumeClaimTemplates": claims(desired, claim_size),
         },
     })
 }
 
-fn claim(desired: &Desired, size: &str) -> Value {
+fn claims(desired: &Desired, size: &str) -> Vec<Value> {
+    let storage = &desired.storage;
+    let wal = storage.wal.iter().map(|wal| claim(desired, Claim::Wal, &wal.size, wal.class.as_ref()));
+    std::iter::once(claim(desired, Claim::Data, size, storage.class.as_ref())).chain(wal).collect()
+}
+
+fn claim(desired: &Desired, claim: Claim, size: &str, class: Option<&String>) -> Value {
     let mut spec = json!({
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": size}},
     });
-    if let Some(class) = &desired.storage.class {
+    if let Some(class) = class {
         spec["storageClassName"] = json!(class);
     }
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "data", "labels": labels(desired)},
+        "metadata": {"name": claim.name(), "labels": labels(desired)},
         "spec": spec,
     })
 }
@@ -198,6 +206,10 @@ fn arguments(desired: &Desired, template: &Template) -> Vec<String> {
         format!("--max-txn-ops={}", template.limits.txn_ops_max),
         "--log-format=json".to_owned(),
     ];
+    if desired.storage.wal.is_some() {
+        // Below the mount point, which holds what the file system put there and cannot be renamed.
+        arguments.push(format!("--wal-dir={WAL_PATH}/wal"));
+    }
     if !template.pre_vote {
         arguments.push("--pre-vote=false".to_owned());
     }
@@ -247,11 +259,13 @@ fn secrets(desired: &Desired) -> Vec<(&'static str, SecretKind)> {
 }
 
 fn mounts(desired: &Desired) -> Value {
-    let fixed = [json!({"name": "data", "mountPath": VOLUME_PATH}), json!({"name": "tmp", "mountPath": "/tmp"})];
+    let fixed =
+        [json!({"name": Claim::Data.name(), "mountPath": VOLUME_PATH}), json!({"name": "tmp", "mountPath": "/tmp"})];
+    let wal = desired.storage.wal.as_ref().map(|_| json!({"name": Claim::Wal.name(), "mountPath": WAL_PATH}));
     let secrets = secrets(desired).into_iter().map(|(folder, _)| {
         json!({"name": format!("tls-{folder}"), "mountPath": format!("{TLS_PATH}/{folder}"), "readOnly": true})
     });
-    fixed.into_iter().chain(secrets).collect()
+    fixed.into_iter().chain(wal).chain(secrets).collect()
 }
 
 fn volumes(desired: &Desired) -> Value {

@@ -53,6 +53,14 @@ fn statefulset_with_all_that_is_passed_on_to_pods() {
 }
 
 #[test]
+fn statefulset_with_the_logs_on_volumes_of_their_own() {
+    let mut desired = fixture::desired_with_wal(1);
+    desired.storage.wal.as_mut().unwrap().class = Some("fast".to_owned());
+    let observed = fixture::running(&desired, 1);
+    insta::assert_snapshot!(yaml(&Child::StatefulSet, &desired, &observed));
+}
+
+#[test]
 fn template_at_rest_is_the_latched_one_whatever_the_spec_says() {
     let mut desired = fixture::desired(3);
     let observed = fixture::running(&desired, 3);

@@ -200,15 +200,14 @@ fn certificates(view: &View<'_>) -> Said {
 fn storage(view: &View<'_>) -> Said {
     let deleting = view
         .observed
-        .volumes
-        .iter()
-        .filter(|(ordinal, volume)| volume.deleting && view.facts.voters.contains_key(ordinal));
+        .claims()
+        .filter(|(_, ordinal, volume)| volume.deleting && view.facts.voters.contains_key(ordinal));
     let lost =
         view.facts.lost_disks.iter().map(|ordinal| format!("the disk of {} is gone", view.desired.pod(*ordinal)));
-    let going = deleting.map(|(ordinal, _)| {
+    let going = deleting.map(|(claim, ordinal, _)| {
         format!(
             "the volume claim {} of a voter is being deleted and goes when its pod ends",
-            view.desired.volume(*ordinal)
+            view.desired.claim(claim, ordinal)
         )
     });
     let full = view.states().flat_map(|state| state.no_space.iter()).next().map(|id| {

@@ -89,8 +89,8 @@ pub fn of_action(desired: &Desired, latch: &LatchSeen, action: &Action, why: &st
                 format!("volume claim {volume} was asked for {size}: {why}"),
             )
         }
-        Action::DeleteVolume { ordinal, .. } => {
-            let volume = desired.volume(*ordinal);
+        Action::DeleteVolume { claim, ordinal, .. } => {
+            let volume = desired.claim(*claim, *ordinal);
             let note = format!("volume claim {volume} was deleted: {why}");
             told("VolumeDeleted", volume, note)
         }

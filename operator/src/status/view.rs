@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest as _, Sha256};
 
+use crate::claim::Claim;
 use crate::crd::status::{CertificateStatus, OperationStatus, QuorumStatus, RaftStatus, StorageStatus};
 use crate::crd::{LABEL_CLUSTER, MemberStatus, QuorateClusterStatus};
 use crate::desired::{Desired, quantity_bytes};
@@ -161,6 +162,7 @@ fn members(view: &View<'_>) -> Vec<MemberStatus> {
             db_in_use_bytes: state.map(|state| coarse(state.db_in_use_bytes)).filter(|bytes| *bytes > 0),
             node: observed.pods.get(&ordinal).and_then(|pod| pod.node.clone()),
             pvc: observed.volumes.contains_key(&ordinal).then(|| desired.volume(ordinal)),
+            wal_pvc: observed.wal_volumes.contains_key(&ordinal).then(|| desired.claim(Claim::Wal, ordinal)),
             capacity: observed.volumes.get(&ordinal).and_then(|volume| volume.capacity.clone()),
             revision_hash: observed
                 .pods

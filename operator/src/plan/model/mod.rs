@@ -14,6 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
+use crate::claim::Claim;
 use crate::crd::VolumePolicy;
 
 use super::guard::{Guard, planted};
@@ -109,8 +110,8 @@ fn successors(state: &State) -> Result<Vec<State>, Violation> {
         if budget.pods > 0 {
             push(world.without_pod(*ordinal), Budget { pods: budget.pods - 1, ..*budget }, held.clone());
         }
-        if budget.disks > 0 {
-            push(world.without_disk(*ordinal), Budget { disks: budget.disks - 1, ..*budget }, held.clone());
+        for claim in Claim::ALL.into_iter().filter(|claim| budget.disks > 0 && world.has_claim(*claim, *ordinal)) {
+            push(world.without_disk(claim, *ordinal), Budget { disks: budget.disks - 1, ..*budget }, held.clone());
         }
     }
     if budget.latches > 0 && world.latch.is_some() {
@@ -166,20 +167,29 @@ fn rest(mut world: World) -> Result<(World, Step), Violation> {
 
 /// A world at rest of this size.
 fn whole(replicas: u32) -> World {
-    let (world, _) = rest(World::new(replicas)).expect("nothing goes wrong without faults");
+    at_rest(World::new(replicas))
+}
+
+fn at_rest(world: World) -> World {
+    let (world, _) = rest(world).expect("nothing goes wrong without faults");
     assert!(world.is_whole());
     world
+}
+
+/// A world at rest of this size, with the logs on volumes of their own.
+fn whole_with_logs(replicas: u32) -> World {
+    at_rest(World::with_logs(replicas))
 }
 
 const NONE: Budget =
     Budget { pods: 0, disks: 0, resizes: 0, stale: 0, latches: 0, tunings: 0, deletions: 0, creations: 0 };
 
 /// One that was three, with the volumes of the two that were removed.
-fn shrunk_and_retained() -> World {
-    let mut world = whole(3);
+fn shrunk_and_retained(mut world: World) -> World {
     world.desired.storage.when_scaled = VolumePolicy::Retain;
-    let (world, _) = rest(world.resized(1)).expect("nothing goes wrong without faults");
-    assert_eq!(world.volumes.len(), 3, "volumes are retained");
+    let (before, (world, _)) =
+        (world.claims().count(), rest(world.resized(1)).expect("nothing goes wrong without faults"));
+    assert_eq!(world.claims().count(), before, "volumes are retained");
     world
 }
 
@@ -202,7 +212,11 @@ fn scenarios() -> Vec<(&'static str, World, Budget)> {
         ("one grows and shrinks again", whole(1), Budget { pods: 1, resizes: 2, ..NONE }),
         ("three shrink and grow again", whole(3), Budget { disks: 1, resizes: 2, ..NONE }),
         ("three shrink, two operators", whole(3), Budget { resizes: 2, stale: 1, ..NONE }),
-        ("three shrink and use retained disks again", shrunk_and_retained(), Budget { resizes: 1, pods: 1, ..NONE }),
+        (
+            "three shrink and use retained disks again",
+            shrunk_and_retained(whole(3)),
+            Budget { resizes: 1, pods: 1, ..NONE },
+        ),
         ("one is deleted while it is founded", World::new(1), Budget { deletions: 1, creations: 1, ..NONE }),
         (
             "one goes with its disks while it is founded",
@@ -224,6 +238,30 @@ fn scenarios() -> Vec<(&'static str, World, Budget)> {
         ("three change their timers, two operators", whole(3), Budget { tunings: 2, stale: 1, ..NONE }),
         ("three change their timers and lose a disk", whole(3), Budget { tunings: 1, disks: 1, ..NONE }),
         ("one changes its timers and grows", whole(1), Budget { tunings: 1, resizes: 1, ..NONE }),
+        ("founding with a log elsewhere, two operators", World::with_logs(1), Budget { disks: 1, stale: 1, ..NONE }),
+        ("growing to three with logs elsewhere", World::with_logs(3), Budget { disks: 1, ..NONE }),
+        ("three lose a disk or a log, two operators", whole_with_logs(3), Budget { disks: 1, stale: 1, ..NONE }),
+        ("three lose two disks or logs", whole_with_logs(3), Budget { disks: 2, ..NONE }),
+        (
+            "three with logs elsewhere shrink, two operators",
+            whole_with_logs(3),
+            Budget { resizes: 1, stale: 1, ..NONE },
+        ),
+        (
+            "three use retained disks and logs again",
+            shrunk_and_retained(whole_with_logs(3)),
+            Budget { resizes: 1, pods: 1, ..NONE },
+        ),
+        (
+            "one with its log elsewhere is deleted, loses its disk or log, and is adopted",
+            whole_with_logs(1),
+            Budget { disks: 1, deletions: 1, creations: 1, ..NONE },
+        ),
+        (
+            "one goes with its disk and its log, two operators",
+            without_retention(whole_with_logs(1)),
+            Budget { deletions: 1, creations: 1, stale: 1, ..NONE },
+        ),
     ]
 }
 
@@ -257,8 +295,15 @@ fn every_planted_removal_of_a_guard_is_caught() {
 
 #[test]
 fn world_without_further_faults_comes_to_rest_whole_or_says_why_not() {
-    let firsts = [World::new(1), World::new(3), whole(3), without_retention(whole(3)), shrunk_and_retained()];
-    let mut first: Vec<(World, u8)> = firsts.into_iter().map(|world| (world, 0)).collect();
+    let firsts = [World::new(1), World::new(3), whole(3), without_retention(whole(3)), shrunk_and_retained(whole(3))];
+    let with_logs = [
+        World::with_logs(1),
+        World::with_logs(3),
+        without_retention(whole_with_logs(3)),
+        shrunk_and_retained(whole_with_logs(3)),
+    ];
+    let firsts = firsts.into_iter().chain(with_logs);
+    let mut first: Vec<(World, u8)> = firsts.map(|world| (world, 0)).collect();
     let mut ends = std::collections::BTreeMap::<String, usize>::new();
     // One mishap at every point of an undisturbed run; what was deleted is created again at every point of its going.
     while let Some((world, faults)) = first.pop() {
@@ -297,7 +342,8 @@ fn along(mut world: World) -> Vec<World> {
     for _ in 0..REST_STEPS_MAX {
         for ordinal in world.pods.keys() {
             disturbed.push(world.without_pod(*ordinal));
-            disturbed.push(world.without_disk(*ordinal));
+            let lost = Claim::ALL.into_iter().filter(|claim| world.has_claim(*claim, *ordinal));
+            disturbed.extend(lost.map(|claim| world.without_disk(claim, *ordinal)));
         }
         disturbed.push(world.resized(if world.desired.replicas == 1 { 3 } else { 1 }));
         disturbed.extend([world.retuned(), world.deleted()]);

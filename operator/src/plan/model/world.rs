@@ -11,6 +11,7 @@ mod sight;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use crate::claim::Claim;
 use crate::crd::VolumePolicy;
 use crate::desired::{Desired, Limits, Timers};
 use crate::id::Id;
@@ -43,12 +44,32 @@ pub enum Content {
     SetAside(Owner),
 }
 
+/// The object that stands for a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Volume {
+pub struct ClaimObject {
     pub uid: u32,
     pub version: u32,
     pub deleting: bool,
     pub mark: Option<(Id, Id, String)>,
+}
+
+impl ClaimObject {
+    fn new(uid: u32) -> Self {
+        Self { uid, version: 1, deleting: false, mark: None }
+    }
+}
+
+/// The volume of a log, where that has one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Log {
+    pub claim: ClaimObject,
+    /// The disk id of the directory that began it.
+    pub of: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Volume {
+    pub claim: ClaimObject,
     pub content: Content,
     /// What its member runs with and the generation of the last push; kept over restarts.
     pub timers: (Option<u64>, Timers),
@@ -58,7 +79,7 @@ pub struct Volume {
 impl Volume {
     /// A directory's own id; every volume is born with another.
     fn disk_id(&self) -> String {
-        format!("disk-{}", self.uid)
+        format!("disk-{}", self.claim.uid)
     }
 }
 
@@ -97,6 +118,8 @@ pub struct World {
     pub status: Option<Id>,
     pub pods: BTreeMap<u32, Pod>,
     pub volumes: BTreeMap<u32, Volume>,
+    /// Empty where logs lie beside the data.
+    pub logs: BTreeMap<u32, Log>,
     pub raft: Option<Configuration>,
     pub leader: Option<Id>,
     pub next_uid: u32,
@@ -107,7 +130,7 @@ pub struct World {
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { desired, owner, exists, finalizer, latch, set, budget, children, status, .. } = self;
-        let Self { pods, volumes, raft, leader, next_uid, replicas_min, .. } = self;
+        let Self { pods, volumes, logs, raft, leader, next_uid, replicas_min, .. } = self;
         (desired.replicas, desired.deleting, desired.adopt, desired.timers, desired.limits).hash(state);
         (owner, exists, finalizer, desired.storage.when_deleted).hash(state);
         if let Some((latch, version)) = latch {
@@ -115,6 +138,7 @@ impl Hash for World {
             (latch.phase, &latch.founder, members, operation, version, &latch.tuning, &latch.owner_uid).hash(state);
         }
         (set, budget, children, status, pods, volumes, raft, leader, next_uid, replicas_min).hash(state);
+        logs.hash(state);
     }
 }
 
@@ -143,11 +167,17 @@ impl World {
             status: None,
             pods: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            logs: BTreeMap::new(),
             raft: None,
             leader: None,
             next_uid: 1,
             replicas_min: replicas,
         }
+    }
+
+    /// The same, with the logs on volumes of their own.
+    pub fn with_logs(replicas: u32) -> Self {
+        Self { desired: fixture::desired_with_wal(replicas), ..Self::new(replicas) }
     }
 
     /// Keeps what the action was planned on beside it.
@@ -166,16 +196,42 @@ impl World {
         self.next_uid
     }
 
+    /// Whether an ordinal has this volume.
+    pub fn has_claim(&self, claim: Claim, ordinal: u32) -> bool {
+        self.claims().any(|(kind, of, _)| (kind, of) == (claim, ordinal))
+    }
+
     fn configured(&self, disk_id: &str) -> Option<&ConfiguredMember> {
         self.raft.as_ref()?.members.iter().find(|member| member.disk_id == disk_id)
     }
 
-    /// The member that runs on an ordinal's disk right now; none on the disk of another object.
+    /// The member that runs on an ordinal's disk right now; none on the disk of another object, or without its log.
     fn running(&self, ordinal: u32) -> Option<Id> {
         let pod = self.pods.get(&ordinal)?;
-        match self.volumes.get(&ordinal)?.content {
-            Content::Member(id, owner) if owner == pod.owner => Some(id),
+        let volume = self.volumes.get(&ordinal)?;
+        match volume.content {
+            Content::Member(id, owner) if owner == pod.owner && self.has_its_log(ordinal, volume) => Some(id),
             _ => None,
+        }
+    }
+
+    /// Whether the log that a member began is there.
+    fn has_its_log(&self, ordinal: u32, volume: &Volume) -> bool {
+        let begun = || self.logs.get(&ordinal).and_then(|log| log.of.clone());
+        self.desired.storage.wal.is_none() || begun() == Some(volume.disk_id())
+    }
+
+    /// Whether an empty disk is refused for the log of another.
+    fn has_a_foreign_log(&self, ordinal: u32) -> bool {
+        self.logs.get(&ordinal).is_some_and(|log| log.of.is_some())
+    }
+
+    /// Writes a member on an empty disk, and begins its log.
+    fn begin(&mut self, ordinal: u32, content: Content) {
+        let Some(volume) = self.volumes.get_mut(&ordinal) else { return };
+        volume.content = content;
+        if let Some(log) = self.logs.get_mut(&ordinal) {
+            log.of = Some(volume.disk_id());
         }
     }
 
@@ -208,7 +264,10 @@ impl World {
         let has_no_child = self.set.is_none() && self.budget.is_none() && self.pods.is_empty();
         let is_retained = |child: &Child| matches!(child, Child::Secret(kind) if kind.is_retained());
         let left = match self.desired.storage.when_deleted {
-            VolumePolicy::Delete => self.children.is_empty() && self.latch.is_none() && self.volumes.is_empty(),
+            VolumePolicy::Delete => {
+                let volumes = self.volumes.len() + self.logs.len();
+                self.children.is_empty() && self.latch.is_none() && volumes == 0
+            }
             VolumePolicy::Retain => self.children.keys().all(is_retained),
         };
         !self.exists && has_no_child && left

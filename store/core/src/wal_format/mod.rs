@@ -23,7 +23,7 @@ pub use index::{Gap, Location, LogIndex};
 pub use marker::SnapshotMarker;
 pub use record::{Fault, RECORD_HEAD_BYTES};
 pub use scan::{Error, Recovery, Scan, ScannedSegment, TornTail};
-pub use segment::{SEGMENT_START_BYTES, SegmentName, SegmentStart, encode_segment};
+pub use segment::{SEGMENT_START_BYTES, SegmentName, SegmentStart, encode_segment, segment_identity};
 
 /// Version of everything in this module; stands in the preamble of each segment.
 pub const FORMAT: u32 = 1;

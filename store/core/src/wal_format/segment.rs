@@ -79,6 +79,12 @@ pub fn encode_segment(start: &SegmentStart, previous: Option<&Tail>, out: &mut V
     tail
 }
 
+/// The disk id in the start of a segment, of which `bytes` holds `SEGMENT_START_BYTES` or more; `None` when they are no such start, or of
+/// a format that this version does not know.
+pub fn segment_identity(bytes: &[u8]) -> Option<[u8; 16]> {
+    decode_segment(bytes).ok().map(|decoded| decoded.start.identity)
+}
+
 /// Why the start of a segment cannot be used.
 pub(super) enum StartFault {
     /// Written by a later version.

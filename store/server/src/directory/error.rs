@@ -56,6 +56,19 @@ pub enum Error {
     Removed { path: PathBuf, cluster_id: u64, member_id: u64 },
     #[error("{} holds no write-ahead log although one was begun: check --wal-dir, or rebuild this member", .path.display())]
     LogLost { path: PathBuf },
+    #[error(
+        "{} holds the write-ahead log of another data directory ({segment}), and {} ({own}) has begun none: check --wal-dir \
+         and --data-dir, or give this member an empty --wal-dir",
+        .log.display(), .path.display()
+    )]
+    ForeignLog {
+        log: PathBuf,
+        /// Name of a segment, and what its start says.
+        segment: String,
+        path: PathBuf,
+        /// What is known of the data directory.
+        own: String,
+    },
     #[error("{} belongs to a member that was not removed from its cluster: remove the member first", .path.display())]
     NotRemoved { path: PathBuf },
     #[error("the directory is owned by {owner:?}, not by {given:?}")]
@@ -100,7 +113,8 @@ impl Error {
             | Error::OtherCluster { .. }
             | Error::OtherMember { .. }
             | Error::Removed { .. }
-            | Error::LogLost { .. } => true,
+            | Error::LogLost { .. }
+            | Error::ForeignLog { .. } => true,
             // The flag is wrong, another process has it, a call was wrong, or the system may give way.
             Error::NotADirectory { .. }
             | Error::Locked { .. }

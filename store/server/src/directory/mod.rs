@@ -12,9 +12,11 @@
 //!
 //! Invariant: `FORMAT`, `member.json` and `database.json` are only ever replaced whole, and durably.
 
+mod aside;
 mod atomic;
 mod error;
 mod lock;
+mod log;
 mod member;
 #[cfg(test)]
 mod tests;
@@ -89,14 +91,15 @@ impl Directory {
             create(&log)?;
             locks.push(Lock::take(&log.join(LOCK_FILE))?);
         }
+        let member = read_member(path)?;
+        if member.is_none() && path.join(DATABASES).exists() {
+            return Err(Error::MemberMissing { path: path.to_owned() });
+        }
+        log::refuse_other(path, &log, member.as_ref())?;
         if format.is_none() {
             atomic::replace(path, FORMAT_FILE, format!("{FORMAT_WORD} {FORMAT}\n").as_bytes())?;
         }
-        let mut member = match read_member(path)? {
-            Some(member) => member,
-            None if path.join(DATABASES).exists() => return Err(Error::MemberMissing { path: path.to_owned() }),
-            None => Member::born(rand::random(), unix_seconds()),
-        };
+        let mut member = member.unwrap_or_else(|| Member::born(rand::random(), unix_seconds()));
         member.boot += 1;
         write_member(path, &member)?;
         // The database's directory is made last: until it exists, a missing member file means an interrupted creation.
@@ -170,7 +173,19 @@ impl Directory {
         })
     }
 
-    /// Refuses an empty log (`last_group` 0) where one was begun: a wrong `--wal-dir` or a lost disk must not become amnesia.
+    /// Refuses a folder without a log where one was begun, before anything is made in it: a wrong `--wal-dir` or a lost disk must not
+    /// become amnesia.
+    ///
+    /// # Errors
+    /// `LogLost`, or a folder that cannot be read.
+    pub fn check_log_is_there(&self) -> Result<(), Error> {
+        match log::first_segment(&self.shared.log)? {
+            Some(_) => Ok(()),
+            None => self.check_log(0),
+        }
+    }
+
+    /// Refuses an empty log (`last_group` 0) where one was begun.
     ///
     /// # Errors
     /// `LogLost`.
@@ -229,11 +244,7 @@ impl Directory {
         if owner != owner_uid {
             return Err(Error::OtherOwner { owner: owner.to_owned(), given: owner_uid.to_owned() });
         }
-        let suffix = format!(".set-aside-{}", member.disk_id);
-        if !self.shared.log.starts_with(path) && self.shared.log.exists() {
-            rename_aside(&self.shared.log, &suffix)?;
-        }
-        rename_aside(path, &suffix)
+        aside::rename(path, &self.shared.log, &member.disk_id)
     }
 
     /// The data directory itself.
@@ -394,15 +405,4 @@ fn write_member(path: &Path, member: &Member) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(member).expect("a member file has string keys only");
     bytes.push(b'\n');
     atomic::replace(path, MEMBER_FILE, &bytes)
-}
-
-fn rename_aside(path: &Path, suffix: &str) -> Result<PathBuf, Error> {
-    let path = path.canonicalize().map_err(Error::writing("renaming", path))?;
-    let name = path.file_name().ok_or_else(|| Error::NotADirectory { path: path.clone() })?;
-    let mut aside = name.to_owned();
-    aside.push(suffix);
-    let renamed = std::fs::rename(&path, path.with_file_name(&aside));
-    renamed.map_err(|source| Error::SetAside { path: path.clone(), source })?;
-    sync_directory(path.parent().unwrap_or(&path))?;
-    Ok(PathBuf::from(aside))
 }

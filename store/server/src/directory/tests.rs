@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 use super::*;
+use crate::wal::{Options, Wal};
 
 fn open(volume: &TempDir) -> Result<Directory, Error> {
     Directory::open(&volume.path().join("data"), None)
@@ -215,10 +216,92 @@ fn an_empty_log_is_refused_once_one_was_begun() {
     let volume = TempDir::new().unwrap();
     let directory = open(&volume).unwrap();
     directory.check_log(0).unwrap();
+    directory.check_log_is_there().unwrap();
     directory.note_log_begun().unwrap();
     directory.check_log(1).unwrap();
-    let words = directory.check_log(0).expect_err("the log is gone").to_string();
-    assert!(words.contains("check --wal-dir"), "{words}");
+    for refused in [directory.check_log(0), directory.check_log_is_there()] {
+        let words = refused.expect_err("the log is gone").to_string();
+        assert!(words.contains("holds no write-ahead log although one was begun: check --wal-dir"), "{words}");
+    }
+    assert!(!directory.log().exists(), "nothing is made in its place");
+    begin_log(directory.log(), directory.disk_id().unwrap());
+    directory.check_log_is_there().unwrap();
+}
+
+/// Begins a log for this disk id, as a member does once it is in a cluster.
+fn begin_log(folder: &Path, disk_id: [u8; 16]) {
+    drop(Wal::open(folder, Options { segment_bytes: 64 << 10, ..Options::new(disk_id) }, 0).unwrap());
+}
+
+#[test]
+fn the_log_of_another_directory_is_refused_by_one_that_began_none() {
+    let volume = TempDir::new().unwrap();
+    let (path, log, kept) = (volume.path().join("data"), volume.path().join("log"), volume.path().join("kept"));
+    let refusal = || {
+        let error = Directory::open(&path, Some(&log)).expect_err("it must be refused");
+        assert!(matches!(error, Error::ForeignLog { .. }) && error.is_refusal(), "{error}");
+        error.to_string()
+    };
+    begin_log(&log, [0xab; 16]);
+    for _ in 0..2 {
+        let words = refusal();
+        let segment = format!("(0000000000000001-0000000000000001.wal has disk id {})", "ab".repeat(16));
+        for wanted in [log.to_str().unwrap(), &segment, "(which is new)", "give this member an empty --wal-dir"] {
+            assert!(words.contains(wanted), "{wanted:?} is missing in {words}");
+        }
+        assert!(!path.join(MEMBER_FILE).exists() && !path.join(FORMAT_FILE).exists(), "nothing is made of it");
+    }
+    std::fs::rename(&log, &kept).unwrap();
+    let disk_id = Directory::open(&path, Some(&log)).unwrap().member().disk_id;
+    // It waits for its cluster, and its log's folder is taken for that of another.
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&kept, &log).unwrap();
+    assert!(refusal().contains(&format!("(disk id {disk_id}) has begun none")));
+    // A log of etcd has segments of these names.
+    std::fs::write(log.join("0000000000000001-0000000000000001.wal"), "etcd").unwrap();
+    assert!(refusal().contains("does not start as a segment that this version knows"));
+}
+
+#[test]
+fn a_log_that_is_left_of_a_directory_is_never_taken_for_that_of_a_new_one() {
+    let volume = TempDir::new().unwrap();
+    begin_log(&volume.path().join("data").join(LOG), [0xab; 16]);
+    assert!(refusal(&volume).contains(&format!("has disk id {}", "ab".repeat(16))));
+}
+
+#[test]
+fn a_directory_opens_again_on_the_log_that_it_began() {
+    let volume = TempDir::new().unwrap();
+    let (path, log) = (volume.path().join("data"), volume.path().join("log"));
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.bind(&identity(5), admission(), owner()).unwrap();
+    begin_log(&log, directory.disk_id().unwrap());
+    drop(directory);
+    // Also before it was noted.
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.note_log_begun().unwrap();
+    drop(directory);
+    Directory::open(&path, Some(&log)).unwrap();
+}
+
+#[test]
+fn setting_aside_goes_on_after_a_crash_between_the_log_and_the_directory() {
+    let volume = TempDir::new().unwrap();
+    let (path, log) = (volume.path().join("data"), volume.path().join("log"));
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.bind(&identity(5), admission(), owner()).unwrap();
+    begin_log(&log, directory.disk_id().unwrap());
+    directory.bury(Tombstone { cluster_id: 5, member_id: 1, index: 77, unix_seconds: 3 }).unwrap();
+    let disk_id = directory.member().disk_id;
+    drop(directory);
+    let log_aside = volume.path().join(format!("log.set-aside-{disk_id}"));
+    std::fs::rename(&log, &log_aside).unwrap();
+    let directory = Directory::open(&path, Some(&log)).unwrap();
+    directory.set_aside("uid-1").unwrap();
+    drop(directory);
+    assert!(!path.exists());
+    assert!(log_aside.join("0000000000000001-0000000000000001.wal").exists(), "the removed member's log is kept");
+    Directory::open(&path, Some(&log)).unwrap();
 }
 
 #[test]

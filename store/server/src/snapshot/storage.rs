@@ -90,6 +90,7 @@ impl Storage {
         // RocksDB syncs what is in a new database, not its name.
         directory::sync_directory(&directory.databases())?;
         let (applied, _) = backend.durable_applied()?;
+        directory.check_log_is_there()?;
         let (wal, recovered) = Wal::open(directory.log(), log, applied)?;
         directory.check_log(recovered.last_group)?;
         match &recovered.marker {

@@ -66,6 +66,17 @@ async fn a_log_without_one_of_its_segments_is_refused() {
 }
 
 #[tokio::test]
+async fn the_log_of_another_member_is_refused_by_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = stopped(folder.path()).await;
+    let log = first.data_dir().join("wal");
+    let mut new = Member::static_cluster(&folder.path().join("new"), 1).remove(0);
+    new = new.with_flag(&format!("--wal-dir={}", log.display()));
+    let segment = segments(&first).remove(0);
+    refused(&mut new, &[name(&segment), "another data directory", "has disk id", "an empty --wal-dir"]);
+}
+
+#[tokio::test]
 async fn formats_of_a_later_version_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut member = stopped(folder.path()).await;

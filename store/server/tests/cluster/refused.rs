@@ -41,6 +41,12 @@ fn first(folder: PathBuf, is_wanted: impl Fn(&str) -> bool) -> PathBuf {
     names.remove(0)
 }
 
+/// Name of the first file in a folder with this end.
+fn first_name(folder: &Path, end: &str) -> String {
+    let path = first(folder.to_owned(), |name| name.ends_with(end));
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
 /// Every file below a folder with what it holds.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
@@ -133,8 +139,8 @@ async fn damage_is_told_and_is_over_when_it_is_repaired() {
     fs::write(&segment, good).unwrap();
 
     fs::rename(&log, folder.path().join("kept")).unwrap();
-    tells(&mut member, &["WAL has no segment", "--wal-dir"]).await;
-    fs::remove_dir_all(&log).unwrap();
+    tells(&mut member, &["holds no write-ahead log although one was begun", "--wal-dir"]).await;
+    assert!(!log.exists(), "nothing is made in its place");
     fs::rename(folder.path().join("kept"), &log).unwrap();
 
     let database = first(data.join("db"), |_| true);
@@ -147,6 +153,72 @@ async fn damage_is_told_and_is_over_when_it_is_repaired() {
     member.start();
     member.until_phase(Phase::Running).await;
     member.put("k", "w").await;
+}
+
+#[tokio::test]
+async fn a_member_that_waits_never_takes_the_log_of_another_and_starts_once_it_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let flag = format!("--wal-dir={}", log.display());
+    let mut first = Member::awaiting(folder.path(), "main-0").with_flag(&flag);
+    first.start();
+    found(&first).await;
+    first.put("k", "v").await;
+    let disk_id = first.until_phase(Phase::Running).await.disk_id;
+    assert_eq!(first.terminate(), Some(0), "{}", first.log());
+    let segments = || contents(&log).into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "wal"));
+    let before: Vec<_> = segments().collect();
+
+    let mut new = Member::awaiting(folder.path(), "main-1").with_flag(&flag);
+    let segment = first_name(&log, ".wal");
+    let wanted = [format!("{segment} has disk id {disk_id}"), format!("{} (which is new)", new.data_dir().display())];
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).chain(["an empty --wal-dir"]).collect();
+    let state = tells(&mut new, &wanted).await;
+    assert!(state.disk_id.is_empty(), "it is no disk that a learner could be added for: {}", state.disk_id);
+    assert!(segments().eq(before), "the log was touched");
+
+    let kept = folder.path().join("kept");
+    fs::rename(&log, &kept).unwrap();
+    new.start();
+    let waiting = new.until_phase(Phase::AwaitingAdmission).await.disk_id;
+    assert_eq!(new.terminate(), Some(0), "{}", new.log());
+    fs::remove_dir_all(&log).unwrap();
+    fs::rename(&kept, &log).unwrap();
+    tells(&mut new, &[&format!("has disk id {disk_id}"), &format!("(disk id {waiting}) has begun none")]).await;
+
+    first.start();
+    first.until_phase(Phase::Running).await;
+    first.put("k", "w").await;
+}
+
+#[tokio::test]
+async fn a_member_is_told_when_its_log_is_lost_or_that_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = |i: u32| folder.path().join(format!("log-{i}"));
+    let mut members: Vec<Member> = (0..2)
+        .map(|i| {
+            Member::awaiting(folder.path(), &format!("main-{i}")).with_flag(&format!("--wal-dir={}", log(i).display()))
+        })
+        .collect();
+    for member in &mut members {
+        member.start();
+        found(member).await;
+        member.put("k", "v").await;
+        assert_eq!(member.terminate(), Some(0), "{}", member.log());
+    }
+    let kept = folder.path().join("kept");
+    fs::rename(log(0), &kept).unwrap();
+    let state = tells(&mut members[0], &["holds no write-ahead log although one was begun", "--wal-dir"]).await;
+    fs::remove_dir_all(log(0)).unwrap();
+    fs::rename(log(1), log(0)).unwrap();
+    let segment = first_name(&log(0), ".wal");
+    let wanted = [&segment, "belongs to another data directory", &state.disk_id, "--wal-dir"];
+    tells(&mut members[0], &wanted).await;
+    fs::remove_dir_all(log(0)).unwrap();
+    fs::rename(&kept, log(0)).unwrap();
+    members[0].start();
+    members[0].until_phase(Phase::Running).await;
+    members[0].put("k", "w").await;
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! What an action does to Kubernetes in the small world, and whether it breaks what must never break.
 
+use crate::claim::Claim;
 use crate::crd::VolumePolicy;
 use crate::plan::Action;
 use crate::render::Child;
 
 use super::environment::uid;
-use super::{Owner, Planned, Set, Violation, Volume, World, violation};
+use super::{ClaimObject, Owner, Planned, Set, Violation, Volume, World, violation};
 
 /// Far more than an exploration writes of one latch.
 const VERSIONS_MAX: u32 = 1_000;
@@ -57,14 +58,14 @@ impl World {
                     world.set = None;
                 }
             }
-            Action::MarkVolume { ordinal, uid, resource_version, mark } => {
-                if let Some(volume) = world.matching_volume(*ordinal, uid, resource_version) {
-                    volume.mark = Some((mark.cluster_id, mark.member_id, mark.disk_id.clone()));
-                    volume.version += 1;
+            Action::MarkVolume { claim, ordinal, uid, resource_version, mark } => {
+                if let Some(claim) = world.matching_claim(*claim, *ordinal, uid, resource_version) {
+                    claim.mark = Some((mark.cluster_id, mark.member_id, mark.disk_id.clone()));
+                    claim.version += 1;
                 }
             }
-            Action::DeleteVolume { ordinal, uid, resource_version } => {
-                world.delete_volume(planned, *ordinal, uid, resource_version)?;
+            Action::DeleteVolume { claim, ordinal, uid, resource_version } => {
+                world.delete_volume(planned, *claim, *ordinal, uid, resource_version)?;
             }
             Action::SetServing { uid, serving, .. } => {
                 world
@@ -166,19 +167,31 @@ impl World {
         Ok(())
     }
 
-    fn matching_volume(&mut self, ordinal: u32, uid: &str, version: &str) -> Option<&mut Volume> {
-        self.volumes
-            .get_mut(&ordinal)
-            .filter(|volume| volume.uid.to_string() == uid && volume.version.to_string() == version)
+    fn matching_claim(&mut self, claim: Claim, ordinal: u32, uid: &str, version: &str) -> Option<&mut ClaimObject> {
+        let object = match claim {
+            Claim::Data => self.volumes.get_mut(&ordinal).map(|volume| &mut volume.claim),
+            Claim::Wal => self.logs.get_mut(&ordinal).map(|log| &mut log.claim),
+        };
+        object.filter(|object| object.uid.to_string() == uid && object.version.to_string() == version)
     }
 
-    fn delete_volume(&mut self, planned: &Planned, ordinal: u32, uid: &str, version: &str) -> Result<(), Violation> {
-        let Some(volume) = self.matching_volume(ordinal, uid, version) else { return Ok(()) };
-        volume.deleting = true;
-        volume.version += 1;
-        let disk_id = volume.disk_id();
-        match self.configured(&disk_id) {
-            Some(member) => self.check_deletion(planned, &format!("the volume of member {}", member.id)),
+    fn delete_volume(
+        &mut self,
+        planned: &Planned,
+        claim: Claim,
+        ordinal: u32,
+        uid: &str,
+        version: &str,
+    ) -> Result<(), Violation> {
+        let Some(object) = self.matching_claim(claim, ordinal, uid, version) else { return Ok(()) };
+        object.deleting = true;
+        object.version += 1;
+        let disk_id = match claim {
+            Claim::Data => self.volumes.get(&ordinal).map(Volume::disk_id),
+            Claim::Wal => self.logs.get(&ordinal).and_then(|log| log.of.clone()),
+        };
+        match disk_id.and_then(|disk_id| self.configured(&disk_id)) {
+            Some(member) => self.check_deletion(planned, &format!("a volume of member {}", member.id)),
             None => Ok(()),
         }
     }

@@ -1,9 +1,10 @@
 //! What happens without the operator: Kubernetes' own steps, faults, and what a user does.
 
+use crate::claim::Claim;
 use crate::crd::VolumePolicy;
 use crate::desired::Timers;
 
-use super::{Content, Owner, Pod, Volume, World};
+use super::{ClaimObject, Content, Log, Owner, Pod, Volume, World};
 
 /// Twice what profile LowLatency has, so that the order of pushes matters.
 const SLOW: Timers = Timers { heartbeat_milliseconds: 500, election_milliseconds: 5_000 };
@@ -23,13 +24,8 @@ impl World {
                 next.push(self.without_pod(*ordinal));
             }
         }
-        for (ordinal, volume) in &self.volumes {
-            if volume.deleting && !self.pods.contains_key(ordinal) {
-                let mut world = self.clone();
-                world.volumes.remove(ordinal);
-                next.push(world);
-            }
-        }
+        let deleted = self.claims().filter(|(_, ordinal, claim)| claim.deleting && !self.pods.contains_key(ordinal));
+        next.extend(deleted.map(|(claim, ordinal, _)| self.without_volume(claim, ordinal)));
         next
     }
 
@@ -51,7 +47,7 @@ impl World {
     }
 
     fn with_pod(&self, ordinal: u32, owner: Owner) -> Option<World> {
-        if self.volumes.get(&ordinal).is_some_and(|volume| volume.deleting) {
+        if self.claims().any(|(_, of, claim)| of == ordinal && claim.deleting) {
             return None;
         }
         let mut world = self.clone();
@@ -60,10 +56,16 @@ impl World {
         let template = self.latch.as_ref().map_or(&self.desired.template, |(latch, _)| &latch.template);
         // Flags seed an empty directory only.
         let (timers, limits) = ((None, template.timers), (None, template.limits));
-        let fresh = Volume { uid, version: 1, deleting: false, mark: None, content: Content::Empty, timers, limits };
+        let fresh = Volume { claim: ClaimObject::new(uid), content: Content::Empty, timers, limits };
         let volume = world.volumes.entry(ordinal).or_insert(fresh);
-        if matches!(volume.content, Content::SetAside(_)) {
-            *volume = Volume { uid, content: Content::Empty, timers, limits, ..volume.clone() };
+        let is_aside = matches!(volume.content, Content::SetAside(_));
+        if is_aside {
+            volume.claim.uid = uid;
+            *volume = Volume { claim: volume.claim.clone(), content: Content::Empty, timers, limits };
+        }
+        if self.desired.storage.wal.is_some() {
+            let log = world.logs.entry(ordinal).or_insert(Log { claim: ClaimObject::new(uid), of: None });
+            log.of = log.of.take().filter(|_| !is_aside);
         }
         world.elect();
         Some(world)
@@ -77,11 +79,24 @@ impl World {
         world
     }
 
-    /// Pod and volume are gone for good.
-    pub fn without_disk(&self, ordinal: u32) -> World {
-        let mut world = self.without_pod(ordinal);
-        world.volumes.remove(&ordinal);
+    /// Pod and one of its volumes are gone for good.
+    pub fn without_disk(&self, claim: Claim, ordinal: u32) -> World {
+        self.without_pod(ordinal).without_volume(claim, ordinal)
+    }
+
+    fn without_volume(&self, claim: Claim, ordinal: u32) -> World {
+        let mut world = self.clone();
+        match claim {
+            Claim::Data => drop(world.volumes.remove(&ordinal)),
+            Claim::Wal => drop(world.logs.remove(&ordinal)),
+        }
         world
+    }
+
+    /// All volume claims, with whose they are.
+    pub fn claims(&self) -> impl Iterator<Item = (Claim, u32, &ClaimObject)> {
+        let data = self.volumes.iter().map(|(ordinal, volume)| (Claim::Data, *ordinal, &volume.claim));
+        data.chain(self.logs.iter().map(|(ordinal, log)| (Claim::Wal, *ordinal, &log.claim)))
     }
 
     /// Somebody deleted the ConfigMap.

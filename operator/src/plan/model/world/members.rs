@@ -6,7 +6,7 @@ use crate::observed::{Configuration, ConfiguredMember};
 use crate::plan::{Action, MembershipChange};
 
 use super::environment::uid;
-use super::{Content, Owner, Planned, Violation, World, violation};
+use super::{Content, Owner, Planned, Violation, Volume, World, violation};
 
 /// An election timeout holds so many heartbeats at least, as the schema demands of one member's pair.
 const HEARTBEATS_MIN: u64 = 5;
@@ -95,10 +95,11 @@ impl World {
 
     fn found(&mut self, owner: Owner, ordinal: u32, disk_id: &str, cluster_id: Id) -> Result<(), Violation> {
         let name = self.desired.pod(ordinal);
-        let Some(volume) = self.volumes.get_mut(&ordinal).filter(|volume| volume.disk_id() == disk_id) else {
+        let Some(volume) = self.volumes.get(&ordinal).filter(|volume| volume.disk_id() == disk_id) else {
             return Ok(());
         };
-        if volume.content != Content::Empty || self.pods.get(&ordinal).is_none_or(|pod| pod.owner != owner) {
+        let is_empty = volume.content == Content::Empty && !self.has_a_foreign_log(ordinal);
+        if !is_empty || self.pods.get(&ordinal).is_none_or(|pod| pod.owner != owner) {
             return Ok(());
         }
         if let Some(raft) = &self.raft {
@@ -108,7 +109,7 @@ impl World {
         if crate::id::founding_cluster(id) != cluster_id {
             return Ok(());
         }
-        volume.content = Content::Member(id, owner);
+        self.begin(ordinal, Content::Member(id, owner));
         let member = ConfiguredMember {
             id,
             name,
@@ -127,9 +128,10 @@ impl World {
         if let Some(member) = was_added_for.filter(|member| member.disk_id != disk_id) {
             return violation(format!("{member_id} was added for {} and is admitted on {disk_id}", member.disk_id));
         }
-        let here = self.volumes.get_mut(&ordinal).filter(|volume| volume.disk_id() == disk_id);
-        if let Some(volume) = here.filter(|volume| holds && volume.content == Content::Empty) {
-            volume.content = Content::Member(member_id, owner);
+        let here = self.volumes.get(&ordinal).filter(|volume| volume.disk_id() == disk_id);
+        let is_empty = here.is_some_and(|volume| volume.content == Content::Empty) && !self.has_a_foreign_log(ordinal);
+        if holds && is_empty {
+            self.begin(ordinal, Content::Member(member_id, owner));
         }
         Ok(())
     }
@@ -190,7 +192,9 @@ impl World {
             return Ok(());
         };
         let ordinal = self.desired.ordinal(&member.name).expect("members of this world have our names");
-        let disk_is_there = self.volumes.values().any(|volume| volume.disk_id() == member.disk_id);
+        let is_there =
+            |(of, volume): (&u32, &_)| Volume::disk_id(volume) == member.disk_id && self.has_its_log(*of, volume);
+        let disk_is_there = self.volumes.iter().any(is_there);
         if disk_is_there && ordinal < self.replicas_min {
             return violation(format!("{} is removed although it has its disk and its place", member.name));
         }

@@ -1,5 +1,6 @@
 //! What an operator sees of the small world.
 
+use crate::claim::Claim;
 use crate::observed::{
     AuthoritySeen, ConfiguredMember, LatchSeen, MemberPhase, MemberSeen, MemberState, Observed, PodSeen, Progress,
     StatefulSetSeen, VolumeMark, VolumeSeen,
@@ -9,7 +10,7 @@ use crate::render::{Child, Drift};
 use crate::tls;
 
 use super::environment::uid;
-use super::{Content, Owner, Volume, World};
+use super::{ClaimObject, Content, Owner, World};
 
 impl World {
     /// What an operator sees; one member may not answer it.
@@ -41,8 +42,12 @@ impl World {
             };
             observed.members.insert(*ordinal, seen);
         }
-        for (ordinal, volume) in &self.volumes {
-            observed.volumes.insert(*ordinal, seen_volume(volume));
+        for (claim, ordinal, object) in self.claims() {
+            let volumes = match claim {
+                Claim::Data => &mut observed.volumes,
+                Claim::Wal => &mut observed.wal_volumes,
+            };
+            volumes.insert(ordinal, seen_volume(object));
         }
         let voters = self.voters();
         observed.configuration = self.raft.clone().filter(|_| self.has_quorum(&voters));
@@ -97,6 +102,10 @@ impl World {
         let Some(volume) = self.volumes.get(&ordinal) else { return awaiting("none") };
         let mut waiting = awaiting(&volume.disk_id());
         let (id, owner) = match volume.content {
+            Content::Empty if self.has_a_foreign_log(ordinal) => {
+                // It does not even have a disk id.
+                return MemberState { phase: MemberPhase::Refused, disk_id: String::new(), ..waiting };
+            }
             Content::Empty => return waiting,
             Content::Tombstone(owner) | Content::SetAside(owner) => {
                 return MemberState { phase: MemberPhase::Removed, owner_uid: uid(owner), ..waiting };
@@ -107,6 +116,10 @@ impl World {
         let cluster_id = raft.map(|raft| raft.cluster_id);
         if owner != pod_owner {
             (waiting.phase, waiting.cluster_id) = (MemberPhase::AwaitingAdoption, cluster_id);
+            return MemberState { member_id: Some(id), owner_uid: uid(owner), ..waiting };
+        }
+        if !self.has_its_log(ordinal, volume) {
+            (waiting.phase, waiting.cluster_id) = (MemberPhase::Refused, cluster_id);
             return MemberState { member_id: Some(id), owner_uid: uid(owner), ..waiting };
         }
         let progress = |member: &ConfiguredMember| Progress {
@@ -130,15 +143,15 @@ impl World {
     }
 }
 
-fn seen_volume(volume: &Volume) -> VolumeSeen {
+fn seen_volume(claim: &ClaimObject) -> VolumeSeen {
     VolumeSeen {
-        uid: volume.uid.to_string(),
-        resource_version: volume.version.to_string(),
-        deleting: volume.deleting,
+        uid: claim.uid.to_string(),
+        resource_version: claim.version.to_string(),
+        deleting: claim.deleting,
         lost: false,
         request: "1Gi".to_owned(),
         capacity: None,
-        marked: volume.mark.as_ref().map(|(cluster_id, member_id, disk_id)| VolumeMark {
+        marked: claim.mark.as_ref().map(|(cluster_id, member_id, disk_id)| VolumeMark {
             cluster_id: *cluster_id,
             member_id: *member_id,
             disk_id: disk_id.clone(),
