@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 47] = [
+pub const FAULTS: [&str; 51] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
@@ -23,6 +23,10 @@ pub const FAULTS: [&str; 47] = [
     "log writes held up by a full disk",
     "bits flipped in a log",
     "reads of a log misdirected",
+    "last groups of logs damaged",
+    "damaged last groups refused",
+    "damaged last groups taken for torn",
+    "dropped groups found by a leader",
     "damaged logs refused",
     "rows damaged",
     "damaged rows met",

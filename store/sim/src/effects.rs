@@ -109,6 +109,7 @@ impl Cluster {
                 self.at(at, What::SnapshotBuilt { id: host.id, boot: host.boot });
             }
             Effect::Flush => self.flush(host),
+            Effect::End(loss) => self.end_on_loss(host, &loss),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::chance::Chance;
 use crate::cluster::{Cluster, TICK_MICROS, What};
 use crate::host::Host;
 use crate::log::Tear;
+use crate::loss::LastGroupDamage;
 use crate::network::Weather;
 use crate::options::Bug;
 use crate::plan::{Fault, Kind};
@@ -17,6 +18,8 @@ const LONG_PAUSE_MICROS: u64 = 2_000_000;
 const SPARE_SEGMENTS: u8 = 2;
 /// The slowest clock, in percent of the time between two ticks of a right one.
 const SLOWEST_PERCENT: u64 = 115;
+/// Of crashes, how many damage the last group of the log.
+const LAST_GROUP_PERCENT: u64 = 15;
 /// Ticks of a clock that jumps.
 const JUMP_TICKS_MAX: u64 = 25;
 
@@ -103,7 +106,9 @@ impl Cluster {
 
     fn crash_one(&mut self, id: MemberId, chance: &mut Chance) {
         let power = chance.percent(80);
+        let last_group = chance.percent(LAST_GROUP_PERCENT).then(|| chance.next());
         let Some(mut host) = self.hosts.remove(&id) else { return };
+        host.last_group_fails = host.last_group_fails.or(last_group);
         self.crash(&mut host, power);
         self.hosts.insert(id, host);
     }
@@ -127,8 +132,13 @@ impl Cluster {
             if host.log.lock().misdirect(chance) {
                 self.world.counts.add("reads of a log misdirected");
             }
-        } else if host.damage_row(chance) {
-            self.world.counts.add("rows damaged");
+        } else {
+            if host.damage_row(chance) {
+                self.world.counts.add("rows damaged");
+            }
+            if chance.percent(50) {
+                host.last_group_fails = Some(chance.next());
+            }
         }
     }
 
@@ -252,6 +262,7 @@ impl Cluster {
         for (id, host) in &mut self.hosts {
             (host.crash_in, host.paused_until, host.fsync_micros) = (None, 0, 1_000);
             (host.sync_fails, host.cut_in_sync) = (false, false);
+            (host.last_group_fails, host.last_group) = (None, LastGroupDamage::None);
             host.log.lock().repair();
             host.repair_rows();
             if host.broken.take().is_some() && !host.removed {

@@ -17,6 +17,7 @@ use crate::chance::Chance;
 use crate::disk::File;
 use crate::leases::Lessor;
 use crate::log::{Log, SharedLog};
+use crate::loss::LastGroupDamage;
 use crate::watchers::Hub;
 
 /// Ticks of 100 ms without a leader before a campaign, as the server's default.
@@ -69,6 +70,12 @@ pub struct Host {
     pub cut_in_sync: bool,
     /// The next sync of the log fails.
     pub sync_fails: bool,
+    /// When the member dies next its last group is damaged; the seed of how.
+    pub last_group_fails: Option<u64>,
+    /// That damage, until the member starts.
+    pub last_group: LastGroupDamage,
+    /// The last entry that it dropped although it had acknowledged it; 0 = none.
+    pub dropped: Index,
     /// Why its disk is refused; it does not start again before it is repaired.
     pub broken: Option<String>,
     /// Of everything that this machine and its disk do.
@@ -151,6 +158,9 @@ impl Host {
             fsync_micros: 1_000,
             cut_in_sync: false,
             sync_fails: false,
+            last_group_fails: None,
+            last_group: LastGroupDamage::None,
+            dropped: 0,
             broken: None,
             chance: Chance::new(seed ^ id.rotate_left(40)),
         }

@@ -2,7 +2,8 @@
 //! log) on a simulated network, clock and disk, under faults, against checkers that know the contract.
 //!
 //! Reading order: `world` and `model` (what must hold), `cluster` (the event loop), `host` and `effects` (a member, performed as the
-//! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`), `log` and `disk` (the write-ahead log and what a crash leaves of it), `network`, `clients`, `faults`.
+//! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`, `loss`), `log` and `disk` (the write-ahead log and what a crash leaves of
+//! it), `network`, `clients`, `faults`.
 //! What is covered and what is not: `docs/correctness.md`.
 
 mod apply;
@@ -24,6 +25,7 @@ mod judgement;
 mod leases;
 mod life;
 mod log;
+mod loss;
 mod membership;
 mod model;
 mod network;

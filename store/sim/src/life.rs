@@ -17,8 +17,11 @@ impl Cluster {
             return;
         }
         host.log.lock().trust_cache = self.options.bug == Some(Bug::TrustCache);
+        host.log.lock().drop_synced = self.options.bug == Some(Bug::DropSynced);
+        let damage = std::mem::take(&mut host.last_group);
         match host.open(self.seed, self.now, self.options.flush) {
             Ok(found) => {
+                self.started_on(host, damage);
                 if found.torn {
                     self.world.counts.add("torn log tails dropped");
                 }
@@ -29,7 +32,10 @@ impl Cluster {
                 );
             }
             Err(error) if error.contains(DAMAGE) => return self.fail(host, &error),
-            Err(error) if host.log.lock().is_damaged() => return self.refuse(host, error),
+            Err(error) if host.log.lock().is_damaged() => {
+                self.refused_on(host, damage, &error);
+                return self.refuse(host, error);
+            }
             Err(error) => return self.world.violate(format!("member {} does not start: {error}", host.id)),
         }
         if host.log.lock().is_full()
@@ -111,6 +117,7 @@ impl Cluster {
         if self.options.bug == Some(Bug::EmptyDisk) && host.chance.percent(20) {
             host.wipe(self.seed);
         }
+        self.damage_last_group(host);
         self.mark(host.id, "dies (power {})", [u64::from(power), 0, 0]);
         let pause = if self.faults { host.chance.between(20_000, 3_000_000) } else { 100_000 };
         self.at(self.now + pause, What::Start { id: host.id });

@@ -14,6 +14,7 @@ use quorate_core::wal_format::{
 };
 
 mod faults;
+mod last_group;
 
 pub use faults::Tear;
 
@@ -72,6 +73,10 @@ pub struct Log {
     /// The disk is full, and so many segments may still begin.
     segments_left: Option<u8>,
     flips: Vec<faults::Flip>,
+    /// The last hint that was written: segment, offset, bytes.
+    hinted: (u64, u64, Vec<u8>),
+    /// The planted bug: a damaged last group is dropped although a hint shows that it was synced.
+    pub drop_synced: bool,
     /// The planted bug: what a killed process left in the page cache is taken for durable.
     pub trust_cache: bool,
 }
@@ -104,6 +109,8 @@ impl Log {
             tear: None,
             segments_left: None,
             flips: Vec::new(),
+            hinted: (0, 0, Vec::new()),
+            drop_synced: false,
             trust_cache: false,
         }
     }
@@ -113,12 +120,14 @@ impl Log {
     /// # Errors
     /// The recovery scan refuses it.
     pub fn open(&mut self, durable_applied: Index) -> Result<Opened, format::Error> {
-        let mut scan = Scan::new(self.identity);
-        for (position, segment) in self.segments.iter().enumerate() {
-            scan.segment(segment.name, segment.file.bytes(), position + 1 == self.segments.len())?;
+        let mut scanned = self.scan(None, durable_applied);
+        if let (true, Err(format::Error::Synced { offset, .. })) = (self.drop_synced, &scanned) {
+            self.erase(*offset);
+            scanned = self.scan(None, durable_applied);
         }
+        let scanned = scanned?;
         self.discarded_below = 0;
-        let Some(recovery) = scan.finish(durable_applied)? else {
+        let Some(recovery) = scanned else {
             (self.hard_state, self.commit, self.hint) = (HardState::default(), 0, 0);
             self.index = LogIndex::new(1, 0);
             self.begin_segment(SEGMENT_BYTES, None, 1, 0);
@@ -127,16 +136,34 @@ impl Log {
         };
         let Recovery { hard_state, commit, hint, marker, torn, index, segments: _, tail, last_group } = recovery;
         if let Some(torn) = &torn {
-            let file = &mut self.segments.back_mut().expect("a recovery has read a segment").file;
-            let start = torn.offset as usize;
-            let zeros = vec![0; file.len() - start];
-            file.write(start, &zeros);
-            file.sync();
+            self.erase(torn.offset);
         }
+        // What stands behind the tail is of no account, damaged or not.
+        self.flips.retain(|flip| flip.is_before(&tail));
         (self.hard_state, self.commit, self.hint) = (hard_state, commit, commit);
         (self.index, self.tail, self.last_group) = (index, tail, (tail.seq, last_group));
         self.settle(last_group);
         Ok(Opened { hinted_commit: hint, marker, torn: torn.is_some() })
+    }
+
+    /// Reads all segments; `newest` stands in for the content of the last one.
+    fn scan(&self, newest: Option<&[u8]>, durable_applied: Index) -> Result<Option<Recovery>, format::Error> {
+        let mut scan = Scan::new(self.identity);
+        for (position, segment) in self.segments.iter().enumerate() {
+            let is_last = position + 1 == self.segments.len();
+            let bytes = newest.filter(|_| is_last).unwrap_or(segment.file.bytes());
+            scan.segment(segment.name, bytes, is_last)?;
+        }
+        scan.finish(durable_applied)
+    }
+
+    /// Writes zeros over the rest of the newest segment, and syncs them.
+    fn erase(&mut self, from: u64) {
+        let file = &mut self.segments.back_mut().expect("a recovery has read a segment").file;
+        let start = from as usize;
+        let zeros = vec![0; file.len() - start];
+        file.write(start, &zeros);
+        file.sync();
     }
 
     /// Makes what was found durable: a process that was killed, or whose sync failed, may have left it in the page cache alone.
@@ -270,6 +297,7 @@ impl Log {
         assert!(commit <= self.index.last(), "only what is in the log can be committed");
         let mut buffer = Vec::new();
         format::encode_hint(&self.tail, commit, &mut buffer);
+        self.hinted = (self.tail.seq, self.tail.offset, buffer.clone());
         let pad = self.tail.offset.is_multiple_of(PAGE_BYTES as u64);
         self.put(&mut buffer, pad);
         self.hint = commit;

@@ -29,6 +29,8 @@ pub enum Bug {
     StaleDisk,
     /// Takes what a killed process wrote and did not sync for durable when it starts again.
     TrustCache,
+    /// Takes a damaged last group for a torn one although the hint behind it shows that it was synced.
+    DropSynced,
     /// Starts a voter on an empty disk under its old id.
     EmptyDisk,
     /// Proposes what was forwarded to the leader once more.

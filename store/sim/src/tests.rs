@@ -95,7 +95,7 @@ fn a_member_started_on_a_stale_disk_is_found() {
             "is lost",
             "both lead term",
             "does not start",
-            "to_commit",
+            "has this member's word",
             "beyond",
             "out of range",
         ],

@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use crate::command::CommandId;
 use crate::log::{ConfState, Entry, HardState, Index, MemberId, SnapshotMeta, Term};
-use crate::replica::{LogRange, LogReadError, LogReader, Message, Progress, Replica, Role, Start};
+use crate::replica::{LogRange, LogReadError, LogReader, Loss, Message, Progress, Replica, Role, Start};
 
 /// What happened.
 #[derive(Debug)]
@@ -172,6 +172,8 @@ pub enum Effect {
         below: Index,
         wanted_from: Index,
     },
+    /// This log lacks what it acknowledged: end the process, and say so. Nothing that comes after this may be performed.
+    End(Loss),
 }
 
 /// Where the member stands; compared between turns by the shell.
@@ -273,8 +275,10 @@ impl Node {
             Event::Tick => self.tick(),
             Event::Message(message) => {
                 self.heard.insert(message.from(), self.ticks);
-                if self.has_room_for(&message) {
-                    self.replica.step(message);
+                if self.has_room_for(&message)
+                    && let Err(loss) = self.replica.step(message)
+                {
+                    effects.push(Effect::End(loss));
                 }
             }
             Event::Propose(proposal) => self.enqueue(proposal, effects),

@@ -262,6 +262,7 @@ impl Cluster {
                 host.events.push(Event::LogRead { range, read });
             }
             Effect::CutLog { .. } => panic!("seed {}: nothing says that it is durable", self.seed),
+            Effect::End(loss) => panic!("seed {}: {loss}", self.seed),
             Effect::BuildSnapshot => panic!("seed {}: the log is whole, nobody needs a snapshot", self.seed),
             Effect::Flush => {
                 self.world.flushes += 1;

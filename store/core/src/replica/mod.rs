@@ -7,6 +7,7 @@ mod clock;
 mod convert;
 mod departure;
 mod fetch;
+mod loss;
 mod message;
 mod store;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 pub use clock::ELECTION_TICKS_MAX;
 pub use departure::Departure;
 pub use fetch::{LogRange, READS_MAX};
+pub use loss::Loss;
 pub use message::{DecodeError, Message};
 pub use store::{LogReadError, LogReader};
 
@@ -311,11 +313,17 @@ impl Replica {
     }
 
     /// Steps a message of a peer. Messages that raft has no use for (unknown peer, old term) are dropped by it.
-    pub fn step(&mut self, message: Message) {
+    ///
+    /// # Errors
+    /// The message shows that this log lacks what it acknowledged. It is not stepped, and this member must end.
+    pub fn step(&mut self, message: Message) -> Result<(), Loss> {
         let message = message.into_raft();
+        if let Some(loss) = self.loss(&message) {
+            return Err(loss);
+        }
         let gap = self.commit() - self.node.raft.raft_log.applied;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && gap > CAMPAIGN_GAP_ENTRIES_MAX {
-            return;
+            return Ok(());
         }
         self.hear_commit(message.get_msg_type(), message.term, message.commit);
         self.answer_heartbeat(&message);
@@ -323,6 +331,7 @@ impl Replica {
         // never comes by message here.
         let _ = self.node.step(message);
         self.overwrite_election_timeout();
+        Ok(())
     }
 
     /// Proposes the data of one normal entry.

@@ -45,7 +45,7 @@ fn message(kind: MessageType, from: MemberId, term: Term) -> raft::eraftpb::Mess
 }
 
 fn step(replica: &mut Replica, message: raft::eraftpb::Message) {
-    replica.step(Message::from_raft(message));
+    replica.step(Message::from_raft(message)).expect("nothing is lost here");
 }
 
 /// Takes all output; returns the number of the last persist, the committed entries, and nothing of the messages.

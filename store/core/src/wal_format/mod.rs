@@ -6,8 +6,10 @@
 //! it is all or nothing: the pages of one unsynced write can reach the disk in any order. After the last group there may be a
 //! *commit hint*, which the next group overwrites.
 //!
-//! Invariant: group n+1 is not written before the sync of group n returned. So a valid record of group n+2 proves that group n+1
-//! was durable, and only then is a bad group n+1 corruption; otherwise it is a torn tail.
+//! Invariant: group n+1, and a hint behind group n, are not written before the sync of group n returned. So a valid record of group
+//! n+2, or a valid hint behind group n+1, proves that group n+1 was durable, and only then is a bad group n+1 corruption; otherwise
+//! it is a torn tail. Between a group's sync and the first thing written behind it there is no such proof: if the group is damaged
+//! then, this member alone cannot tell, and drops what it may have acknowledged (`replica/loss.rs` is how it is told).
 
 mod group;
 mod index;
@@ -24,6 +26,10 @@ pub use marker::SnapshotMarker;
 pub use record::{Fault, RECORD_HEAD_BYTES};
 pub use scan::{Error, Recovery, Scan, ScannedSegment, TornTail};
 pub use segment::{SEGMENT_START_BYTES, SegmentName, SegmentStart, encode_segment, segment_identity};
+
+/// What to do about a log that must not be used.
+pub(crate) const REBUILD: &str =
+    "rebuild this member from the others: remove it from the cluster, move its data directory away and add it again";
 
 /// Version of everything in this module; stands in the preamble of each segment.
 pub const FORMAT: u32 = 1;

@@ -4,11 +4,8 @@
 use super::group::{GroupHead, decode_entry_head, decode_group, decode_hint};
 use super::record::{self, ALIGNMENT, Fault, Kind, Record, claimed_kind};
 use super::segment::{DecodedStart, StartFault, decode_segment};
-use super::{FORMAT, Gap, Location, LogIndex, SEGMENT_START_BYTES, SegmentName, SnapshotMarker, Tail};
+use super::{FORMAT, Gap, Location, LogIndex, REBUILD, SEGMENT_START_BYTES, SegmentName, SnapshotMarker, Tail};
 use crate::log::{HardState, Index};
-
-const REBUILD: &str =
-    "rebuild this member from the others: remove it from the cluster, move its data directory away and add it again";
 
 /// Why a log cannot be opened. All but `Format` and `Foreign` are corruption.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +24,11 @@ pub enum Error {
         "WAL segment {file} is corrupt at offset {offset}: {fault}, but group {later} was written after it; {REBUILD}"
     )]
     Corrupt { file: SegmentName, offset: u64, fault: Fault, later: u64 },
+    #[error(
+        "WAL segment {file} is corrupt at offset {offset}: {fault}, but group {group} was synced, as the commit hint behind it \
+         shows; {REBUILD}"
+    )]
+    Synced { file: SegmentName, offset: u64, fault: Fault, group: u64 },
     #[error("WAL segment {file} is corrupt at offset {offset}: {gap}; {REBUILD}")]
     Gap { file: SegmentName, offset: u64, gap: Gap },
     #[error("WAL ends at entry {last} in {file} at offset {offset}, but entry {needed} was {why}; {REBUILD}")]
@@ -244,8 +246,10 @@ impl State {
                 continue;
             }
             torn = true;
-            if let Some(later) = proof_of_later_group(&bytes[offset..], &tail) {
-                return Err(Error::Corrupt { file, offset: bad_offset, fault, later });
+            match proof_of_sync(&bytes[offset..], &tail) {
+                Some(Proof::Later(later)) => return Err(Error::Corrupt { file, offset: bad_offset, fault, later }),
+                Some(Proof::Hint(group)) => return Err(Error::Synced { file, offset: bad_offset, fault, group }),
+                None => {}
             }
         }
         if torn {
@@ -262,12 +266,23 @@ fn candidates(bytes: &[u8], start: usize, segment: u64) -> impl Iterator<Item = 
     words.filter(move |(_, word)| *word == needle).map(move |(position, _)| start + position * ALIGNMENT)
 }
 
-/// The number of a group that was written after the one behind `tail`, if a valid record of it starts here. Hints are never
-/// evidence: they are not synced.
-fn proof_of_later_group(bytes: &[u8], tail: &Tail) -> Option<u64> {
+/// What is written only when the sync of the group behind the tail has returned.
+enum Proof {
+    /// A record of the group with this number, which comes after that one.
+    Later(u64),
+    /// The hint behind the group with this number: that one, or one after it.
+    Hint(u64),
+}
+
+/// The proof that the group behind `tail` was durable once, if a valid record that is one starts here. A hint is not synced itself,
+/// and need not be: wherever one is found, the sync before it had returned.
+fn proof_of_sync(bytes: &[u8], tail: &Tail) -> Option<Proof> {
     let record = record::decode(bytes, tail.segment).ok()?;
-    let counts = matches!(record.kind, Kind::Group | Kind::Entry) && record.group > tail.group + 1;
-    counts.then_some(record.group)
+    match record.kind {
+        Kind::Group | Kind::Entry if record.group > tail.group + 1 => Some(Proof::Later(record.group)),
+        Kind::Hint if record.group > tail.group => Some(Proof::Hint(record.group)),
+        _ => None,
+    }
 }
 
 struct ReadGroup {

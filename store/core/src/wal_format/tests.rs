@@ -392,6 +392,47 @@ fn a_hint_raises_the_hinted_commit_only_and_a_bad_one_is_ignored() {
 }
 
 #[test]
+fn a_bad_last_group_before_a_hint_is_corruption_that_names_file_and_offset() {
+    let mut log = simple(5);
+    let (file, &(_, start, end)) = (log.segments[0].0, log.places.last().expect("five groups"));
+    let mut hint = Vec::new();
+    encode_hint(&log.tail, 5, &mut hint);
+    log.segments[0].1[end..end + hint.len()].copy_from_slice(&hint);
+    // The padding behind a record is not covered by its checksum.
+    for at in (start..start + RECORD_HEAD_BYTES).chain(end - 16..end - 8) {
+        log.segments[0].1[at] ^= 0x20;
+        match log.scan() {
+            Err(Error::Synced { file: named, offset, fault: _, group }) => {
+                assert_eq!((named, group), (file, 5), "byte {at}");
+                assert!((start as u64..end as u64).contains(&offset), "byte {at}: {offset}");
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+        log.segments[0].1[at] ^= 0x20;
+    }
+    assert!(log.scan().is_ok());
+}
+
+#[test]
+fn a_bad_last_group_before_a_bad_hint_or_an_older_one_is_a_torn_tail() {
+    let mut log = simple(4);
+    let mut older = Vec::new();
+    encode_hint(&log.tail, 4, &mut older);
+    log.append(&Owned { commit: 4, hard_state: None, entries: vec![entry(5, 1, b"five")], marker: None }, false);
+    let (_, start, end) = log.places[4];
+    let mut newer = Vec::new();
+    encode_hint(&log.tail, 5, &mut newer);
+    newer[20] ^= 1;
+    log.segments[0].1[start + 50] ^= 1;
+    // The older one speaks of the group before.
+    for hint in [newer, older] {
+        log.segments[0].1[end..end + hint.len()].copy_from_slice(&hint);
+        let recovery = log.scan().expect("it may never have been acknowledged");
+        assert_eq!((recovery.index.last(), recovery.torn.map(|torn| torn.group)), (4, Some(5)));
+    }
+}
+
+#[test]
 fn a_hint_beyond_the_last_entry_is_not_believed() {
     let mut log = simple(2);
     let offset = log.tail.offset as usize;

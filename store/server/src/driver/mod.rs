@@ -55,6 +55,8 @@ pub enum Fatal {
     Wal(#[from] crate::wal::Error),
     #[error(transparent)]
     Install(#[from] crate::snapshot::Error),
+    #[error(transparent)]
+    Loss(#[from] quorate_core::replica::Loss),
     #[error("{0}")]
     Role(String),
 }
@@ -282,6 +284,7 @@ impl Running {
             Effect::CutLog { below, wanted_from } => self.cut_log(below, wanted_from)?,
             Effect::BuildSnapshot => self.driver.snapshots.build(self.driver.backend.clone()),
             Effect::Flush => self.driver.flusher.begin(&self.driver.backend)?,
+            Effect::End(loss) => return Err(loss.into()),
         }
         Ok(())
     }

@@ -376,6 +376,24 @@ fn corruption_in_the_middle_refuses_to_open_and_says_what_to_do() {
 }
 
 #[test]
+fn a_damaged_last_group_is_refused_when_a_hint_stands_behind_it() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = open(&directory, 0).unwrap();
+    fill(&mut wal, 3);
+    let bad = wal.tail.offset;
+    fill(&mut wal, 1);
+    wal.hint_commit(4).unwrap();
+    let path = wal.current.path.clone();
+    wal.current.file.write_all_at(&[0xee], bad + 20).unwrap();
+    drop(wal);
+    let before = std::fs::read(&path).unwrap();
+    let error = open(&directory, 0).err().expect("the hint was written after the sync").to_string();
+    assert!(error.contains(&format!("offset {bad}")) && error.contains("group 4 was synced"), "{error}");
+    assert!(error.contains("rebuild this member"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before, "a refused log is left as it is");
+}
+
+#[test]
 fn a_log_that_ends_before_the_database_is_refused() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = open(&directory, 0).unwrap();

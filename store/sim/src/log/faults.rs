@@ -1,6 +1,6 @@
 //! What a crash, a failing disk and a stale backup make of the log.
 
-use quorate_core::wal_format::{Location, SegmentName};
+use quorate_core::wal_format::{Location, SegmentName, Tail};
 
 use super::{Log, Segment};
 use crate::chance::Chance;
@@ -18,9 +18,16 @@ pub enum Tear {
 /// Bits that were turned over, so that they can be turned back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flip {
-    seq: u64,
-    offset: usize,
-    mask: u8,
+    pub seq: u64,
+    pub offset: usize,
+    pub mask: u8,
+}
+
+impl Flip {
+    /// Whether it lies before the end of the log.
+    pub fn is_before(&self, tail: &Tail) -> bool {
+        (self.seq, self.offset as u64) < (tail.seq, tail.offset)
+    }
 }
 
 impl Log {
@@ -78,7 +85,7 @@ impl Log {
         self.segments_left.take().is_some()
     }
 
-    /// Entries before the last durable group. That group itself cannot be told from one that was torn.
+    /// Entries before the last durable group, which is damaged apart (`last_group`).
     fn places(&self) -> Vec<Location> {
         let (seq, end) = self.last_group;
         let before = |location: &Location| location.seq < seq || (location.seq == seq && location.offset < end);
@@ -105,13 +112,18 @@ impl Log {
             [] | [_] => return false,
             _ => (chance.pick(&places), chance.pick(&places)),
         };
+        self.overlay(&wanted, &given)
+    }
+
+    /// Puts what stands at one place at another; false when that changes nothing.
+    pub(super) fn overlay(&mut self, wanted: &Location, given: &Location) -> bool {
         let bytes = wanted.bytes.min(given.bytes) as usize;
         let (at, from) = (wanted.offset as usize, given.offset as usize);
         let read = |place: &Location, from: usize| {
             let segment = self.segments.iter().find(|segment| segment.name.seq == place.seq)?;
             Some(segment.file.bytes().get(from..from + bytes)?.to_vec())
         };
-        let (Some(right), Some(wrong)) = (read(&wanted, at), read(&given, from)) else { return false };
+        let (Some(right), Some(wrong)) = (read(wanted, at), read(given, from)) else { return false };
         let masks = right.iter().zip(&wrong).map(|(right, wrong)| right ^ wrong).enumerate();
         let flips: Vec<Flip> = masks
             .filter(|(_, mask)| *mask != 0)
@@ -122,7 +134,7 @@ impl Log {
         differ
     }
 
-    fn damage(&mut self, flip: Flip) {
+    pub(super) fn damage(&mut self, flip: Flip) {
         self.apply(flip);
         self.flips.push(flip);
     }

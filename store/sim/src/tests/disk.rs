@@ -10,13 +10,18 @@ const BROKEN_PROMISE: [&str; 7] = [
     "is lost",
     "both lead term",
     "applies entry",
-    "to_commit",
+    "has this member's word",
     "out of range",
 ];
 
 #[test]
 fn trusting_the_page_cache_at_start_is_found() {
     found_within(60, Bug::TrustCache, &BROKEN_PROMISE);
+}
+
+#[test]
+fn dropping_a_damaged_last_group_that_was_synced_is_found() {
+    found_within(40, Bug::DropSynced, &["starts although the last group of its log", "does not start"]);
 }
 
 #[test]

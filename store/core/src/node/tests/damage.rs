@@ -1,4 +1,4 @@
-//! A member that cannot apply what is committed.
+//! A member that cannot apply what is committed, or whose log lost what it acknowledged.
 
 use super::hand::Hand;
 use super::*;
@@ -107,4 +107,49 @@ fn a_damaged_member_does_not_lead_past_a_membership_change_that_it_cannot_apply(
     hand.pass_of(&[2, 3], 6 * ELECTION_TICKS);
     // Its configuration is that from before the change, so nobody may rely on its majority.
     assert_eq!((hand.status(2).role, hand.status(2).term), (Role::Follower, term));
+}
+
+/// A cluster whose member 3 lost the last entry that it acknowledged to leader 1, and was started again; and that entry's index.
+fn with_a_loss() -> (Hand, Index) {
+    let mut hand = Hand::found(&[1, 2, 3], 3);
+    hand.elect(1);
+    hand.assert_works(1);
+    hand.pass(1);
+    let last = hand.node(3).last_index();
+    assert_eq!(hand.status(1).commit, last);
+    hand.stop(3);
+    let disk = &mut hand.cluster.hosts.get_mut(&3).unwrap().disk;
+    disk.log.lock().unwrap().pop();
+    disk.hard_state.commit = last - 1;
+    hand.restart(3);
+    hand.cluster.network.clear();
+    (hand, last)
+}
+
+#[test]
+fn a_member_whose_log_lost_what_it_acknowledged_is_told_by_its_leader_and_ends() {
+    let (mut hand, last) = with_a_loss();
+    hand.tick(1);
+    for (_, to, event) in std::mem::take(&mut hand.cluster.network) {
+        if to == 3 {
+            hand.cluster.turn(3, Some(event));
+        }
+    }
+    let ends = hand.host(3).effects.iter().filter_map(|effect| match effect {
+        Effect::End(loss) => Some(loss.clone()),
+        _ => None,
+    });
+    let ends: Vec<Loss> = ends.collect();
+    assert_eq!(ends, [Loss { leader: 1, acknowledged: last, last: last - 1 }]);
+    assert!(ends[0].to_string().contains("rebuild this member"), "{}", ends[0]);
+}
+
+#[test]
+fn a_new_leader_gives_a_member_what_its_log_lost() {
+    let (mut hand, last) = with_a_loss();
+    hand.stop(1);
+    hand.elect(2);
+    hand.pass_of(&[2, 3], 2);
+    assert!(hand.status(3).applied >= last, "{:?}", hand.status(3));
+    hand.assert_works(2);
 }
