@@ -10,6 +10,9 @@ use quorate_core::membership::Membership;
 
 /// Callers remembered at once: many times the members that a cluster has.
 const VISITORS_MAX: usize = 64;
+/// A member has a URL or two; more, or longer ones together, are not remembered.
+const URLS_MAX: usize = 64;
+const URL_BYTES_MAX: usize = 4096;
 
 /// A caller, and what it said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +33,11 @@ pub(super) struct Visitors {
 
 impl Visitors {
     /// Notes where a caller is reached, instead of what it said before. Returns the number of its visit; `None` when there are too
-    /// many, and it is heard without being answered.
+    /// many, or it says too much, and it is heard without being answered.
     pub fn arrived(&mut self, id: MemberId, index: Index, urls: Vec<String>) -> Option<u64> {
-        if self.visitors.len() >= VISITORS_MAX && !self.visitors.contains_key(&id) {
+        let is_one_too_many = self.visitors.len() >= VISITORS_MAX && !self.visitors.contains_key(&id);
+        let bytes: usize = urls.iter().map(String::len).sum();
+        if is_one_too_many || urls.len() > URLS_MAX || bytes > URL_BYTES_MAX {
             return None;
         }
         self.visits += 1;
@@ -102,12 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_callers_are_remembered() {
+    fn no_more_than_so_many_callers_and_urls_are_remembered() {
         let mut visitors = Visitors::default();
         for id in 0..VISITORS_MAX as u64 {
             assert!(visitors.arrived(id, 1, Vec::new()).is_some());
         }
         assert_eq!(visitors.arrived(1_000, 1, Vec::new()), None);
-        assert!(visitors.arrived(3, 2, Vec::new()).is_some(), "one that is known may come again");
+        assert!(visitors.arrived(3, 2, vec![String::new(); URLS_MAX]).is_some(), "one that is known may come again");
+        assert_eq!(visitors.arrived(3, 3, vec![String::new(); URLS_MAX + 1]), None);
+        assert_eq!(visitors.arrived(3, 3, vec!["u".repeat(URL_BYTES_MAX + 1)]), None);
     }
 }
