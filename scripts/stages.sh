@@ -29,7 +29,7 @@ budget() {
     unit) echo 270 650 2400 ;;
     integration) echo 200 300 2400 ;;
     differential) echo 180 240 900 ;;
-    e2e) echo 780 1000 3000 ;;
+    e2e) echo 840 1060 3000 ;;
     chaos) echo 300 350 900 ;;
     long) echo 3600 4200 7200 ;;
   esac
