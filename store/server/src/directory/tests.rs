@@ -269,13 +269,19 @@ fn a_log_that_is_left_of_a_directory_is_never_taken_for_that_of_a_new_one() {
     assert!(refusal(&volume).contains(&format!("has disk id {}", "ab".repeat(16))));
 }
 
-#[test]
-fn a_directory_opens_again_on_the_log_that_it_began() {
-    let volume = TempDir::new().unwrap();
+/// A member's directory and its log elsewhere, in which it has written; and both paths.
+fn with_a_log_begun(volume: &TempDir) -> (PathBuf, PathBuf, Directory) {
     let (path, log) = (volume.path().join("data"), volume.path().join("log"));
     let directory = Directory::open(&path, Some(&log)).unwrap();
     directory.bind(&identity(5), admission(), owner()).unwrap();
     begin_log(&log, directory.disk_id().unwrap());
+    (path, log, directory)
+}
+
+#[test]
+fn a_directory_opens_again_on_the_log_that_it_began() {
+    let volume = TempDir::new().unwrap();
+    let (path, log, directory) = with_a_log_begun(&volume);
     drop(directory);
     // Also before it was noted.
     let directory = Directory::open(&path, Some(&log)).unwrap();
@@ -287,10 +293,7 @@ fn a_directory_opens_again_on_the_log_that_it_began() {
 #[test]
 fn setting_aside_goes_on_after_a_crash_between_the_log_and_the_directory() {
     let volume = TempDir::new().unwrap();
-    let (path, log) = (volume.path().join("data"), volume.path().join("log"));
-    let directory = Directory::open(&path, Some(&log)).unwrap();
-    directory.bind(&identity(5), admission(), owner()).unwrap();
-    begin_log(&log, directory.disk_id().unwrap());
+    let (path, log, directory) = with_a_log_begun(&volume);
     directory.bury(Tombstone { cluster_id: 5, member_id: 1, index: 77, unix_seconds: 3 }).unwrap();
     let disk_id = directory.member().disk_id;
     drop(directory);
