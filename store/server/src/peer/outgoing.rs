@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, BytesMut};
-use quorate_core::log::MemberId;
+use quorate_core::log::{Index, MemberId};
 use quorate_core::node::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -125,9 +125,8 @@ async fn write_frames(
 ) -> Result<(), std::io::Error> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::with_capacity(64 << 10);
-    if let Some(reachable) = reachable(local).filter(|_| protocol >= PROTOCOL_REACHABLE) {
-        put(&mut buffer, &reachable);
-    }
+    // Index of the configuration by which the peer was told where this member is reached.
+    let mut told = None;
     // Answers to pings; they may come in parts.
     let mut answers = BytesMut::with_capacity(64);
     let mut ping = tokio::time::interval(PING_INTERVAL);
@@ -152,6 +151,9 @@ async fn write_frames(
             _ = ping.tick() => {
                 let sent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(0);
                 put(&mut buffer, &Frame::Ping { sent });
+                if protocol >= PROTOCOL_REACHABLE {
+                    told = put_reachable(&mut buffer, local, told);
+                }
             }
             // The peer answers pings on this connection; reading also notices that it hung up.
             read = reader.read_buf(&mut answers) => {
@@ -175,11 +177,15 @@ async fn write_frames(
     }
 }
 
-/// Where this member is reached; `None` while it does not know itself of being a member.
-fn reachable(local: &Local) -> Option<Frame> {
+/// Says where this member is reached, unless it was `told` by this configuration: a member that joins knows itself of being one only
+/// later than it connects. Returns the index of the configuration that the peer knows it by now.
+fn put_reachable(buffer: &mut BytesMut, local: &Local, told: Option<Index>) -> Option<Index> {
     let membership = local.membership.load();
-    let this = membership.get(local.member_id)?;
-    Some(Frame::Reachable { index: membership.index(), urls: this.peer_urls.clone() })
+    let index = membership.index();
+    let this = membership.get(local.member_id).filter(|_| told != Some(index));
+    let Some(this) = this else { return told };
+    put(buffer, &Frame::Reachable { index, urls: this.peer_urls.clone() });
+    Some(index)
 }
 
 fn put(buffer: &mut BytesMut, frame: &Frame) {

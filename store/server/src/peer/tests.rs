@@ -40,6 +40,21 @@ fn peers(member_id: MemberId, membership: &Membership, inbox: Inbox) -> Peers {
     Peers::new(Arc::new(local), Handle::current())
 }
 
+/// A place where peers will be accepted, and its URL.
+fn listen() -> (TcpListener, String) {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (TcpListener::from_std(listener).unwrap(), url)
+}
+
+/// Accepts peers there; nobody takes calls or snapshots.
+fn accept(listener: TcpListener, peers: Peers) {
+    let (calls, _) = mpsc::channel(1);
+    let (snapshots, _) = mpsc::channel(1);
+    tokio::spawn(serve(listener, false, peers, calls, snapshots));
+}
+
 fn frame() -> Frame {
     let payload = Payload::Command(Bytes::from(vec![1; FRAME_BYTES]));
     Frame::Refused { proposals: vec![Proposal { id: Default::default(), payload }] }
@@ -59,15 +74,11 @@ fn arrived(inbox: &Inbox, count: usize) -> usize {
 /// A leader that is removed waits for those that stay to say that they know: what they said before they applied it must arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_member_that_leaves_the_configuration_still_reaches_it() {
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen();
     let before = membership(&["http://127.0.0.1:1".to_owned(), url]);
     let (here, there) = (peers(1, &before, Inbox::default()), peers(2, &before, Inbox::default()));
     let inbox = there.local().inbox.clone();
-    let (calls, _calls) = mpsc::channel(1);
-    let (snapshots, _snapshots) = mpsc::channel(1);
-    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, there, calls, snapshots));
+    accept(listener, there);
     here.update(&before);
     for _ in 0..FRAMES {
         assert!(here.queue(2, frame()));
@@ -86,16 +97,12 @@ async fn what_waits_for_a_member_that_leaves_the_configuration_still_reaches_it(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_does_not_take_its_frames_holds_a_bounded_part_of_them() {
     const HELD: usize = 5;
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen();
     let membership = membership(&["http://127.0.0.1:1".to_owned(), url]);
     let few = Bounds { items: 1_000, bytes: HELD * (FRAME_BYTES + 1_000) };
     let (here, there) = (peers(1, &membership, Inbox::default()), peers(2, &membership, Inbox::bounded(few, few)));
     let (inbox, links) = (there.local().inbox.clone(), there.clone());
-    let (calls, _calls) = mpsc::channel(1);
-    let (snapshots, _snapshots) = mpsc::channel(1);
-    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, there, calls, snapshots));
+    accept(listener, there);
     here.update(&membership);
     for _ in 0..FRAMES {
         assert!(here.queue(2, frame()));
@@ -111,26 +118,22 @@ async fn a_member_that_does_not_take_its_frames_holds_a_bounded_part_of_them() {
     assert_eq!(first + rest, FRAMES, "nothing is lost");
 }
 
-/// Serves member `id` and says where.
-fn serving(id: MemberId, membership: &Membership) -> (Peers, String) {
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let peers = peers(id, membership, Inbox::default());
-    let (calls, _calls) = mpsc::channel(1);
-    let (snapshots, _snapshots) = mpsc::channel(1);
-    tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), false, peers.clone(), calls, snapshots));
-    (peers, url)
-}
-
 /// A member that joins replays configurations that know nothing of the leader that sends them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_from_a_newer_configuration_is_answered_while_it_is_connected() {
-    let (joiner, joiner_url) = serving(1, &Membership::default());
-    let (leader, leader_url) = serving(2, &Membership::default());
-    leader.update(&membership(&[joiner_url.clone(), leader_url]));
-    let old = membership(&[joiner_url]);
+    let ((joiner_listener, joiner_url), (leader_listener, leader_url)) = (listen(), listen());
+    let (old, none) = (membership(std::slice::from_ref(&joiner_url)), Membership::default());
+    let (joiner, leader) = (peers(1, &none, Inbox::default()), peers(2, &none, Inbox::default()));
+    accept(joiner_listener, joiner.clone());
+    accept(leader_listener, leader.clone());
     joiner.update(&old);
+    // As a joiner itself it connects before it is a member, and says where it is reached when it is.
+    leader.update(&old);
+    while joiner.all_links().get(&2).is_none_or(|link| link.received_bytes == 0) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!joiner.queue(2, frame()), "nothing is known of it");
+    leader.update(&membership(&[joiner_url, leader_url]));
     let inbox = leader.local().inbox.clone();
     while !joiner.queue(2, frame()) {
         tokio::task::yield_now().await;
@@ -138,7 +141,7 @@ async fn a_caller_from_a_newer_configuration_is_answered_while_it_is_connected()
     assert_eq!(tokio::task::spawn_blocking(move || arrived(&inbox, 1)).await.unwrap(), 1);
     joiner.update(&old);
     assert!(joiner.queue(2, frame()), "an old configuration that is applied meanwhile changes nothing");
-    leader.update(&Membership::default());
+    leader.update(&none);
     while joiner.queue(2, frame()) {
         tokio::task::yield_now().await;
     }
