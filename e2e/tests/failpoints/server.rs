@@ -1,9 +1,11 @@
 //! One server process of these tests: on a plain folder, started with points at which it fails.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use quorate_api::admin::admin_client::AdminClient;
+use quorate_api::admin::{MemberStateRequest, MemberStateResponse};
 use quorate_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_api::etcdserverpb::kv_client::KvClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -16,6 +18,14 @@ use tonic::transport::{Channel, Endpoint};
 /// How long a start, an end or a catch-up may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+const TOKEN: &str = "secret";
+
+/// A request of the operator's.
+pub fn authorized<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", TOKEN.parse().unwrap());
+    request
+}
 
 /// Which binary is started.
 pub enum Build {
@@ -25,6 +35,8 @@ pub enum Build {
 
 pub struct Server {
     address: Address,
+    admin_url: String,
+    token_file: PathBuf,
     data: PathBuf,
     log: PathBuf,
     /// As `--initial-cluster` takes it; a joiner names the first member too.
@@ -42,9 +54,13 @@ impl Server {
         let address = Address::take(name.to_owned(), folder.host()).unwrap();
         let own = format!("{name}={}", address.peer_url);
         let initial_cluster = first.map_or_else(|| own.clone(), |first| format!("{},{own}", first.initial_cluster));
+        let admin_url = Address::take(name.to_owned(), folder.host()).unwrap().client_url;
+        std::fs::write(folder.path().join("token"), TOKEN).unwrap();
         let endpoint = Endpoint::from_shared(address.client_url.clone()).unwrap();
         let channel = endpoint.connect_timeout(Duration::from_millis(500)).timeout(PATIENCE).connect_lazy();
         Server {
+            admin_url,
+            token_file: folder.path().join("token"),
             data: folder.path().join(name),
             log: folder.path().join(format!("{name}.log")),
             address,
@@ -77,6 +93,8 @@ impl Server {
             .arg(format!("--initial-advertise-peer-urls={peer_url}"))
             .arg(format!("--initial-cluster={}", self.initial_cluster))
             .arg(format!("--initial-cluster-state={}", if self.joins { "existing" } else { "new" }))
+            .arg(format!("--listen-admin-urls={}", self.admin_url))
+            .arg(format!("--admin-token-file={}", self.token_file.display()))
             .arg("--snapshot-catchup-entries=5")
             .arg("--wal-keep-bytes=1")
             .env("FAILPOINTS", points);
@@ -107,6 +125,29 @@ impl Server {
 
     pub fn cluster(&self) -> ClusterClient<Channel> {
         ClusterClient::new(self.channel.clone())
+    }
+
+    pub fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(Endpoint::from_shared(self.admin_url.clone()).unwrap().connect_lazy())
+    }
+
+    /// What it says of itself, once that is as wanted.
+    pub async fn state(&self, wanted: impl Fn(&MemberStateResponse) -> bool) -> MemberStateResponse {
+        let since = Instant::now();
+        loop {
+            let answer = self.admin().member_state(authorized(MemberStateRequest {})).await;
+            match answer.map(tonic::Response::into_inner) {
+                Ok(state) if wanted(&state) => return state,
+                other => assert!(since.elapsed() < PATIENCE, "{other:?}: {}", self.log()),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Its data directory, of a server that does not run.
+    pub fn data(&self) -> &Path {
+        assert!(self.process.is_none(), "{} runs", self.address.name);
+        &self.data
     }
 
     /// The end of its log.

@@ -66,10 +66,10 @@ pub enum Input {
         timers: Timers,
         done: oneshot::Sender<()>,
     },
-    /// Keep this member out of raft, or let it in again.
+    /// Keep this member out of raft, or let it in again; answers whether it was leaderless (`Node::is_leaderless`).
     Fence {
         fenced: bool,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<bool>,
     },
     /// Replace this member's state by its leader's.
     Rebuild(oneshot::Sender<Rebuilt>),
@@ -83,6 +83,8 @@ pub struct Inspection {
     pub membership: Membership,
     pub progress: Vec<Progress>,
     pub last_index: u64,
+    /// `Node::is_leaderless`.
+    pub leaderless: bool,
     pub integrity: Report,
 }
 

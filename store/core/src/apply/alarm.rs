@@ -51,7 +51,7 @@ impl Alarms {
     }
 }
 
-fn row_key(alarm: i32, member: MemberId) -> Bytes {
+pub(super) fn row_key(alarm: i32, member: MemberId) -> Bytes {
     [PREFIX, &alarm.to_be_bytes(), &member.to_be_bytes()].concat().into()
 }
 

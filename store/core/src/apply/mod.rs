@@ -13,6 +13,7 @@ mod meta;
 mod no_space;
 mod overlay;
 mod quota;
+mod recovery;
 mod txn;
 mod writer;
 

@@ -6,6 +6,7 @@ mod leases;
 mod model;
 mod random;
 mod recorded;
+mod recovery;
 mod restart;
 mod scrub;
 mod size;

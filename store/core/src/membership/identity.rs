@@ -57,6 +57,14 @@ pub fn added_member_id(peer_urls: &[String], unix_seconds: u64) -> MemberId {
     first_8_bytes(&[peer_urls.concat().as_bytes(), unix_seconds.to_string().as_bytes()])
 }
 
+/// The id of the cluster that a survivor makes of one that lost its quorum for ever: sha1(old id ∥ survivor's id, 8 bytes big-endian each ∥
+/// incident). Neither the old id nor 0: the old cluster's members must never take the survivor for one of theirs.
+pub fn recovered_cluster_id(cluster_id: u64, survivor: MemberId, incident: &str) -> u64 {
+    let made = first_8_bytes(&[&cluster_id.to_be_bytes(), &survivor.to_be_bytes(), incident.as_bytes()]);
+    let mut candidates = (0..3).map(|more| made.wrapping_add(more));
+    candidates.find(|id| *id != 0 && *id != cluster_id).expect("of three ids in a row two are free at least")
+}
+
 fn first_8_bytes(parts: &[&[u8]]) -> u64 {
     let mut hash = Sha1::new();
     for part in parts {
@@ -87,5 +95,16 @@ mod tests {
         let b = ("b".to_owned(), vec!["http://b:1".to_owned()], String::new());
         let reversed = ("a".to_owned(), a.1.iter().rev().cloned().collect(), String::new());
         assert_eq!(founding(&[a, b.clone()], "t"), founding(&[b, reversed], "t"));
+    }
+
+    #[test]
+    fn a_recovered_cluster_has_an_id_of_its_own_that_names_cluster_survivor_and_incident() {
+        let id = recovered_cluster_id(7, 1, "lost-1");
+        assert_eq!(format!("{id:016x}"), "ef977669fdd0c33b", "the same on every version, so that a repeat is the same");
+        for other in [(8, 1, "lost-1"), (7, 2, "lost-1"), (7, 1, "lost-2"), (id, 1, "lost-1")] {
+            let (cluster, survivor, incident) = other;
+            let made = recovered_cluster_id(cluster, survivor, incident);
+            assert!(![0, 7, id, cluster].contains(&made), "{other:?} gives {made:x}");
+        }
     }
 }

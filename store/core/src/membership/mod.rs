@@ -5,11 +5,13 @@ mod change;
 mod codec;
 mod identity;
 mod joint;
+mod recovery;
 mod rows;
 
 pub use change::{Change, Proposed, Refused};
-pub use identity::{Founding, added_member_id, founding};
+pub use identity::{Founding, added_member_id, founding, recovered_cluster_id};
 pub use rows::RowError;
+pub(crate) use rows::removed_key;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -33,6 +33,11 @@ fn row_key(prefix: u8, id: MemberId) -> Bytes {
     key.freeze()
 }
 
+/// Key of the row that says that this member was removed for ever.
+pub(crate) fn removed_key(id: MemberId) -> Bytes {
+    row_key(b'r', id)
+}
+
 fn malformed(key: &[u8], reason: impl ToString) -> RowError {
     let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
     RowError::Malformed { key, reason: reason.to_string() }
@@ -113,7 +118,7 @@ impl Membership {
             None => {
                 batch.delete(Family::Members, row_key(b'm', id));
                 if self.removed.contains(&id) {
-                    batch.put(Family::Members, row_key(b'r', id), Bytes::new());
+                    batch.put(Family::Members, removed_key(id), Bytes::new());
                 }
             }
         }

@@ -14,6 +14,10 @@ impl Node {
             return;
         }
         self.fenced = fenced;
+        if !fenced {
+            // What it did not hear before says nothing about now.
+            self.leaderless_ticks = 0;
+        }
         if fenced {
             self.reads.abandon();
             // They were not handed to raft, and nobody waits for them any more when the fence is lifted.
@@ -26,6 +30,12 @@ impl Node {
                 self.replica.report_unreachable(progress.id);
             }
         }
+    }
+
+    /// Whether no leader has been known for a whole election timeout in which this member took part; of a fenced one, whether it was
+    /// so at the fence. True in every member of a cluster that has lost its quorum, and in none that a leader reaches.
+    pub fn is_leaderless(&self) -> bool {
+        self.replica.leader() == 0 && self.leaderless_ticks >= self.replica.election_ticks() as u64
     }
 
     /// What happens to a fenced member. The log and the state machine report what they were given before; messages are lost.

@@ -203,6 +203,8 @@ pub struct Node {
     space: space::Space,
     snapshot_asked: bool,
     fenced: bool,
+    /// Ticks in a row, unfenced, at which no leader was known.
+    leaderless_ticks: u64,
 }
 
 impl Node {
@@ -221,6 +223,7 @@ impl Node {
             space: space::Space::default(),
             snapshot_asked: false,
             fenced: false,
+            leaderless_ticks: 0,
             replica,
         }
     }
@@ -315,6 +318,7 @@ impl Node {
     fn tick(&mut self) {
         self.ticks += 1;
         self.replica.tick();
+        self.leaderless_ticks = if self.replica.leader() == 0 { self.leaderless_ticks + 1 } else { 0 };
         self.flush.tick();
         self.leave_lead_without_disk();
         self.proposals.expire(self.ticks);

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::FORMAT;
-
 /// Whether an error says that the disk, or the user's share of it, is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -24,8 +22,8 @@ pub enum Error {
         /// " (pid N)", or empty when unknown.
         holder: String,
     },
-    #[error("{} was written by a later version (format {found}, this one reads up to {FORMAT}): start that version", .path.display())]
-    Future { path: PathBuf, found: u32 },
+    #[error("{} was written by a later version (format {found}, this one reads up to {known}): start that version", .path.display())]
+    Future { path: PathBuf, found: u32, known: u32 },
     #[error("{} is malformed: {reason}; restore the file, or rebuild this member on an empty directory", .path.display())]
     Malformed { path: PathBuf, reason: String },
     #[error(
@@ -73,6 +71,10 @@ pub enum Error {
     NotRemoved { path: PathBuf },
     #[error("the directory is owned by {owner:?}, not by {given:?}")]
     OtherOwner { owner: String, given: String },
+    #[error(
+        "this member is to be recovered as cluster {cluster_id:x} (incident {incident:?}), which lifts its fence: wait until it is started anew"
+    )]
+    Recovering { cluster_id: u64, incident: String },
     #[error("generation {given} is not above {current}, which is in force")]
     Stale { given: u64, current: u64 },
     #[error(
@@ -121,6 +123,7 @@ impl Error {
             | Error::NotRemoved { .. }
             | Error::OtherOwner { .. }
             | Error::Stale { .. }
+            | Error::Recovering { .. }
             | Error::SetAside { .. }
             | Error::Permission { .. }
             | Error::ReadOnly { .. }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 
-/// Version of the file.
-pub(super) const FORMAT: u32 = 1;
+/// Version of the file: 2 of one that has a field which version 1 does not know, so that an earlier version refuses only what it
+/// cannot keep.
+pub(super) const FORMAT: u32 = 2;
+const FORMAT_WITHOUT_RECOVERY: u32 = 1;
 
 /// Contents of `member.json`. Ids are written in hexadecimal, as etcd's tools show them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,28 @@ pub struct Member {
     pub timers: Option<Setting<Timers>>,
     pub limits: Option<Setting<Limits>>,
     pub log_level: Option<Setting<String>>,
+    /// When it was fenced, it had heard of no leader for an election timeout. From format 2 on, absent when false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fenced_leaderless: bool,
+    /// The last recovery from a lost quorum: intended, or done. From format 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// A recovery (`member/recovery.rs`), kept so that a crash ends it in no other way and a repeat of the request is answered alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The decision that it carries out, in the operator's words.
+    pub incident: String,
+    /// The cluster that lost its quorum.
+    #[serde(with = "hex_id")]
+    pub from_cluster_id: u64,
+    /// The cluster that this member goes on as.
+    #[serde(with = "hex_id")]
+    pub cluster_id: u64,
+    /// False until the member is of the new cluster.
+    pub done: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,9 +160,9 @@ impl<T: PartialEq> Setting<T> {
 }
 
 impl Member {
-    pub(super) fn born(disk_id: [u8; 16], unix_seconds: u64) -> Member {
+    pub(crate) fn born(disk_id: [u8; 16], unix_seconds: u64) -> Member {
         Member {
-            format: FORMAT,
+            format: FORMAT_WITHOUT_RECOVERY,
             disk_id: hex::encode(disk_id),
             born_unix_seconds: unix_seconds,
             boot: 0,
@@ -151,7 +175,49 @@ impl Member {
             timers: None,
             limits: None,
             log_level: None,
+            fenced_leaderless: false,
+            recovery: None,
         }
+    }
+
+    /// The oldest format that can hold this.
+    pub(super) fn needed_format(&self) -> u32 {
+        match self.fenced_leaderless || self.recovery.is_some() {
+            true => FORMAT,
+            false => FORMAT_WITHOUT_RECOVERY,
+        }
+    }
+
+    /// The recovery that is intended and not done.
+    pub fn pending_recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref().filter(|recovery| !recovery.done)
+    }
+
+    /// Puts up a fence, or lifts it.
+    ///
+    /// # Errors
+    /// `Stale`, or `Recovering` for a fence that is lifted too early.
+    pub fn set_fence(&mut self, generation: u64, fenced: bool) -> Result<(), Error> {
+        if let Some(recovery) = self.pending_recovery().filter(|_| !fenced) {
+            return Err(Error::Recovering { cluster_id: recovery.cluster_id, incident: recovery.incident.clone() });
+        }
+        Setting::push(&mut self.fence, generation, fenced)?;
+        self.fenced_leaderless &= fenced;
+        Ok(())
+    }
+
+    /// The member is of the recovered cluster: its identity, `survivor` alone as what it finds peers by, and no fence.
+    pub fn finish_recovery(&mut self, survivor: Seed) {
+        let Some(recovery) = self.recovery.as_mut().filter(|recovery| !recovery.done) else { return };
+        recovery.done = true;
+        self.admission = Some(Admission { origin: Origin::Admitted, members: vec![survivor] });
+        if let Some(identity) = &mut self.identity {
+            identity.cluster_id = recovery.cluster_id;
+        }
+        if let Some(fence) = &mut self.fence {
+            fence.value = false;
+        }
+        self.fenced_leaderless = false;
     }
 
     /// Whether raft must not run because the operator fenced it.

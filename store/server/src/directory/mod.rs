@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use atomic::{replace, sync_directory};
 pub use error::{Error, MADE_READ_ONLY, is_full};
-pub use member::{Admission, Identity, Limits, Member, Origin, Owner, Seed, Setting, Timers, Tombstone};
+pub use member::{Admission, Identity, Limits, Member, Origin, Owner, Recovery, Seed, Setting, Timers, Tombstone};
 
 use lock::Lock;
 
@@ -66,6 +66,12 @@ struct Shared {
     member: Mutex<Member>,
     /// Released with the last clone.
     _locks: Vec<Lock>,
+}
+
+/// What every format of the member-local file has.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +137,7 @@ impl Directory {
         let mut next = current.clone();
         change(&mut next)?;
         if next != *current {
+            next.format = next.needed_format();
             write_member(&self.shared.path, &next)?;
             *current = next;
         }
@@ -370,7 +377,7 @@ fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     let version = text.trim_end().strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim_start().parse().ok());
     match version {
         Some(FORMAT) => Ok(version),
-        Some(found) => Err(Error::Future { path: path.to_owned(), found }),
+        Some(found) => Err(Error::Future { path: path.to_owned(), found, known: FORMAT }),
         None => Err(Error::Malformed { path: file, reason: format!("it says {text:?}") }),
     }
 }
@@ -394,10 +401,12 @@ fn read_member(path: &Path) -> Result<Option<Member>, Error> {
     let file = path.join(MEMBER_FILE);
     let Some(bytes) = read_if_exists(&file)? else { return Ok(None) };
     let malformed = |reason| Error::Malformed { path: file.clone(), reason };
-    let member: Member = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-    if member.format != member::FORMAT {
-        return Err(Error::Future { path: file, found: member.format });
+    // A later format may have any fields.
+    let Head { format } = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+    if !(1..=member::FORMAT).contains(&format) {
+        return Err(Error::Future { path: file, found: format, known: member::FORMAT });
     }
+    let member: Member = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
     Ok(Some(member))
 }
 

@@ -338,6 +338,37 @@ fn a_missing_permission_names_the_uid_and_the_remedy() {
     assert!(words.contains("fsGroup"), "{words}");
 }
 
+/// Format 2 is format 1 with what a recovery needs, and is written only where that is there.
+#[test]
+fn format_2_of_the_member_file_is_read_and_written_as_it_was_released_and_only_when_it_is_needed() {
+    const RELEASED: &str = include_str!("../../tests/fixtures/v2/member.json");
+    let member: Member = serde_json::from_str(RELEASED).unwrap();
+    assert_eq!(serde_json::to_string_pretty(&member).unwrap() + "\n", RELEASED);
+    let recovery = member.recovery.clone().unwrap();
+    assert_eq!((recovery.incident.as_str(), recovery.from_cluster_id, recovery.done), ("lost-1", 0x7, false));
+    assert!(member.fenced_leaderless);
+
+    let volume = TempDir::new().unwrap();
+    let path = volume.path().join("data");
+    drop(Directory::open(&path, None).unwrap());
+    let format = || read_member(&path).unwrap().unwrap().format;
+    assert_eq!(format(), 1);
+    let directory = Directory::open(&path, None).unwrap();
+    directory
+        .update(|member| {
+            member.recovery = Some(recovery);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(format(), 2);
+    drop(directory);
+    let later = std::fs::read_to_string(path.join(MEMBER_FILE)).unwrap();
+    let later = later.replace("\"format\": 2", "\"format\": 3").replace("\"incident\"", "\"reason\"");
+    std::fs::write(path.join(MEMBER_FILE), later).unwrap();
+    let error = Directory::open(&path, None).unwrap_err().to_string();
+    assert!(error.contains("by a later version (format 3, this one reads up to 2)"), "{error}");
+}
+
 /// The member file of format 1, everything in it. A change of its shape needs a new format version.
 #[test]
 fn format_1_of_the_member_file_is_read_and_written_as_it_was_released() {

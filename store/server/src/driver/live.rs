@@ -25,7 +25,7 @@ impl Running {
     }
 
     /// Answers when the node has taken it: whatever raft had to say before was said.
-    pub(super) fn fence(&mut self, fenced: bool, done: oneshot::Sender<()>) -> Result<(), Fatal> {
+    pub(super) fn fence(&mut self, fenced: bool, done: oneshot::Sender<bool>) -> Result<(), Fatal> {
         let inner = self.driver.inner.clone();
         if fenced {
             tracing::warn!("this member is fenced: it takes no part in raft and serves nobody until that is lifted");
@@ -39,7 +39,7 @@ impl Running {
         }
         // Also when neither role nor leader changed: streams of clients end by it.
         inner.changed.send_modify(|version| *version += 1);
-        let _ = done.send(());
+        let _ = done.send(self.driver.node.is_leaderless());
         Ok(())
     }
 }

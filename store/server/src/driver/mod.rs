@@ -20,7 +20,7 @@ mod space;
 pub use flush::{Flusher, flush_policy};
 pub use log_reads::LogReads;
 pub use log_role::LogRole;
-pub use space::load_unreclaimed;
+pub use space::{load_unreclaimed, store_unreclaimed};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -216,6 +216,7 @@ impl Running {
                     membership: self.driver.machine.membership().clone(),
                     progress: self.driver.node.progress(),
                     last_index: self.driver.node.last_index(),
+                    leaderless: self.driver.node.is_leaderless(),
                     integrity: self.driver.machine.integrity().report(),
                 };
                 // The asker may have gone.

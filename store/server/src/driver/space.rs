@@ -29,6 +29,11 @@ pub fn load_unreclaimed(backend: &Backend) -> Result<u64, quorate_core::backend:
     Ok(row.and_then(|row| row.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
 }
 
+/// Notes in a batch what is not reclaimed once it is written.
+pub fn store_unreclaimed(bytes: u64, batch: &mut WriteBatch) {
+    batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&bytes.to_be_bytes()));
+}
+
 impl Running {
     /// A compaction in this batch turned logical bytes into unreclaimed ones.
     pub(super) fn note_compaction(&mut self, compact_revision: i64, batch: &mut WriteBatch) {
@@ -41,7 +46,7 @@ impl Running {
         self.sweeping_since.get_or_insert_with(Instant::now);
         let freed = before.db_size_in_use.saturating_sub(self.driver.machine.size_in_use_bytes());
         let bytes = inner.unreclaimed.fetch_add(freed, Ordering::Relaxed) + freed;
-        batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&bytes.to_be_bytes()));
+        store_unreclaimed(bytes, batch);
     }
 
     /// One paced step, while there is something to sweep.
@@ -105,7 +110,7 @@ impl Running {
         let left = self.driver.inner.unreclaimed.load(Ordering::Relaxed).saturating_sub(bytes);
         self.driver.inner.unreclaimed.store(left, Ordering::Relaxed);
         let mut batch = WriteBatch::default();
-        batch.put(Family::Meta, UNRECLAIMED_ROW, Bytes::copy_from_slice(&left.to_be_bytes()));
+        store_unreclaimed(left, &mut batch);
         self.driver.backend.write(&batch)?;
         self.publish_applied(self.driver.node.status().applied);
         let _ = done.send(());

@@ -9,8 +9,9 @@ use quorate_core::membership;
 use tokio::sync::watch;
 
 use super::Error;
+use super::recovery::{self, Decision, Held};
 use crate::config::{AdminAccess, Config};
-use crate::directory::{self, Directory, Identity, Origin, Owner, Seed, Tombstone};
+use crate::directory::{self, Directory, Identity, Origin, Owner, Recovery, Seed, Tombstone};
 use crate::listen::Drain;
 use crate::logging;
 use crate::store::Store;
@@ -50,6 +51,8 @@ pub enum Refused {
     Refusal(String),
     #[error(transparent)]
     Directory(#[from] directory::Error),
+    #[error(transparent)]
+    Recovery(#[from] recovery::Refused),
 }
 
 /// What the Admin service and the life of the member share.
@@ -62,6 +65,8 @@ pub struct Admission {
     /// What the operator must present without certificates.
     token: Option<String>,
     bound: watch::Sender<bool>,
+    /// A recovery is to be carried out by the next process.
+    recovers: watch::Sender<bool>,
     store: ArcSwapOption<Store>,
     /// One founding or admission at a time.
     binding: Mutex<()>,
@@ -115,6 +120,7 @@ impl Admission {
             log,
             token,
             bound: watch::Sender::new(false),
+            recovers: watch::Sender::new(false),
             store: ArcSwapOption::empty(),
             binding: Mutex::default(),
             member_name: config.name.clone(),
@@ -312,6 +318,41 @@ impl Admission {
         })?;
         self.changed();
         Ok(())
+    }
+
+    /// Makes the intent of a recovery durable, which this process then ends for; the next one carries it out. Asked again it answers the
+    /// same.
+    ///
+    /// # Errors
+    /// Why this member must not be recovered so, or the disk.
+    pub fn recover(&self, request: &recovery::Request) -> Result<Recovery, Refused> {
+        let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = self.directory()?;
+        let (store, phase) = (self.store(), self.phase());
+        let membership = store.as_ref().map(|store| (store.membership(), store.is_quarantined()));
+        let held = membership
+            .as_ref()
+            .map(|(membership, is_quarantined)| Held { membership, is_quarantined: *is_quarantined });
+        let mut decided = Err(recovery::Refused::NoCluster);
+        directory.update(|member| {
+            decided = recovery::decide(member, phase, held, request);
+            if let Ok(Decision::Begin(recovery)) = &decided {
+                member.recovery = Some(recovery.clone());
+            }
+            Ok(())
+        })?;
+        let (Decision::Begin(recovery) | Decision::Known(recovery)) = decided?;
+        if !recovery.done {
+            self.recovers.send_replace(true);
+        }
+        Ok(recovery)
+    }
+
+    /// Completes when this process has to end for a recovery.
+    pub async fn recovers(&self) {
+        let mut recovers = self.recovers.subscribe();
+        // The sender lives as long as this does.
+        let _ = recovers.wait_for(|recovers| *recovers).await;
     }
 
     /// Writes the tombstone: this member was removed.

@@ -5,12 +5,15 @@ mod admission;
 mod join;
 mod open;
 mod ready;
+mod recover;
+mod recovery;
 mod refusal;
 mod room;
 mod serve;
 
 pub use admission::{Admission, Phase, Planes, Refused, unix_seconds};
 pub use open::{Opened, Reader, database_options, open};
+pub use recovery::{INCIDENT_BYTES_MAX, Request as RecoverRequest};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +61,8 @@ pub enum Error {
     NotAdded { urls: String, cluster: u64 },
     #[error("the admin token file {}: {source}", .path.display())]
     Token { path: PathBuf, source: std::io::Error },
+    #[error("this member cannot go on alone: {0}")]
+    Recover(#[from] recover::Error),
     #[error("this member stopped: {0}")]
     Fatal(#[from] Fatal),
     #[error("{0}")]
@@ -71,6 +76,7 @@ impl Error {
             Error::Directory(error) => error.is_no_space(),
             Error::Start(error) => error.is_no_space(),
             Error::Wal(error) => error.opening_lacks_space(),
+            Error::Recover(error) => error.is_no_space(),
             _ => false,
         }
     }
@@ -82,6 +88,7 @@ impl Error {
             Error::Start(error) => error.is_refusal(),
             Error::Store(error) => backend::is_corruption(&error.reason),
             Error::Wal(error) => error.is_refusal(),
+            Error::Recover(error) => error.is_refusal(),
             Error::State(error) => error.store_failure().is_none_or(|error| backend::is_corruption(&error.reason)),
             _ => false,
         }
@@ -142,6 +149,9 @@ pub async fn run(config: Config, log: logging::Handle) -> Result<(), Error> {
     };
     tokio::select! {
         () = running.ended() => {}
+        () = admission.recovers() => {
+            tracing::warn!("this process ends, to be started anew: then this member is made the only one of a new cluster, as was asked for");
+        }
         () = &mut stop => {}
     }
     let ended = running.stop().await?;

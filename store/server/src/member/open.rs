@@ -10,7 +10,7 @@ use quorate_core::node::Node;
 use quorate_core::replica::{self, LogReadError, LogReader, MEMORY_BYTES_MAX, Start, Timing};
 use quorate_core::wal_format::Group;
 
-use super::Error;
+use super::{Error, recover};
 use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::directory::{self, Directory, Origin, Seed};
@@ -60,9 +60,6 @@ const KEEP_WANTED_TIMES: u64 = 16;
 /// # Errors
 /// What is on disk must not be used; the text names the remedy.
 pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
-    let member = directory.member();
-    let bound = member.identity.expect("a member is opened after it was founded or admitted");
-    let admission = member.admission.expect("it stands beside the identity");
     let (keep_bytes, keep_wanted_bytes) = match config.wal_keep_bytes {
         Some(bytes) => (bytes, bytes.saturating_mul(KEEP_WANTED_TIMES)),
         None => (0, wal::keep_wanted_bytes(directory.log())),
@@ -71,10 +68,15 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     let options = wal::Options { keep_bytes, keep_wanted_bytes, ..options };
     let Storage { backend, mut wal, recovered } = Storage::open(directory, database_options(), options)?;
     if recovered.last_group == 0 {
+        let admission = directory.member().admission.expect("a member is opened after it was founded or admitted");
         begin_log(&mut wal, admission.origin, &admission.members)?;
     }
     // Also of a log that was begun by a start which could not note it.
     directory.note_log_begun()?;
+    let backend = recover::carry_out(config, directory, backend, &mut wal)?;
+    let member = directory.member();
+    let bound = member.identity.expect("a member is opened after it was founded or admitted");
+    let admission = member.admission.expect("it stands beside the identity");
     let machine = Machine::open(&backend.live())?;
     let reader = wal.reader();
     let truncated = reader.first_index() - 1;

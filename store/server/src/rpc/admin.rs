@@ -3,6 +3,7 @@
 
 mod live;
 mod membership;
+mod recover;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ fn refused(error: crate::member::Refused) -> Status {
 fn disk(error: directory::Error) -> Status {
     match error {
         error @ (directory::Error::Stale { .. }
+        | directory::Error::Recovering { .. }
         | directory::Error::NotRemoved { .. }
         | directory::Error::OtherOwner { .. }) => Status::failed_precondition(error.to_string()),
         error => Status::internal(error.to_string()),
@@ -167,6 +169,8 @@ impl Admin for AdminService {
                 .as_ref()
                 .map_or(0, |member| unix_seconds().saturating_sub(member.born_unix_seconds)),
             refusal: self.admission.refusal().unwrap_or_default().to_owned(),
+            // What a restart of a fenced member would have forgotten.
+            leaderless: member.as_ref().is_some_and(|member| member.fenced_leaderless),
             draining: self.admission.drain().is_on(),
             client_connections: self.admission.drain().connections(),
             timers_generation: member
@@ -280,6 +284,14 @@ impl Admin for AdminService {
         Ok(Response::new(admin::FenceResponse {}))
     }
 
+    async fn recover(
+        &self,
+        request: Request<admin::RecoverRequest>,
+    ) -> Result<Response<admin::RecoverResponse>, Status> {
+        self.enter(&request)?;
+        Ok(Response::new(self.begin_recovery(request.into_inner()).await?))
+    }
+
     async fn drain(&self, request: Request<admin::DrainRequest>) -> Result<Response<admin::DrainResponse>, Status> {
         self.authorize(&request)?;
         self.admission.drain().set(request.into_inner().draining);
@@ -374,6 +386,7 @@ async fn running_state(store: &Store, state: &mut admin::MemberStateResponse) {
     state.limits = Some(limits);
     let links = store.peers().all_links();
     if let Ok(inspection) = store.inspect().await {
+        state.leaderless |= inspection.leaderless;
         state.progress = inspection
             .progress
             .into_iter()

@@ -160,24 +160,28 @@ impl Incoming {
             let Progress { file, offset } = self.next;
             return Err(Error::Incomplete { file, offset });
         }
-        let result = self.settle_files();
+        let result = settle_files(&self.directory, self.name.clone(), &self.path, &self.manifest);
         self.damaged |= result.is_err();
         result
-    }
-
-    fn settle_files(&self) -> Result<Received, Error> {
-        sync_directory(&self.path)?;
-        check_content(&self.path, &self.manifest)?;
-        let parent = self.directory.databases();
-        directory::replace(&parent, &format!("{}{MANIFEST_SUFFIX}", self.name), &self.manifest.encode())?;
-        let (directory, name) = (self.directory.clone(), self.name.clone());
-        Ok(Received { directory, name, meta: self.manifest.meta.clone() })
     }
 
     /// Gives up: the files go.
     pub fn discard(self) {
         remove(&self.path);
     }
+}
+
+/// Makes a snapshot of files that are synced and whose checksums are known: it must be the database that the manifest promises.
+pub(super) fn settle_files(
+    directory: &Directory,
+    name: String,
+    path: &Path,
+    manifest: &Manifest,
+) -> Result<Received, Error> {
+    sync_directory(path)?;
+    check_content(path, manifest)?;
+    directory::replace(&directory.databases(), &format!("{name}{MANIFEST_SUFFIX}"), &manifest.encode())?;
+    Ok(Received { directory: directory.clone(), name, meta: manifest.meta.clone() })
 }
 
 /// A snapshot whose files are verified and durable, and in nobody's use.
@@ -298,7 +302,7 @@ fn complete(open: &OpenFile, path: &Path, name: &str, sent: Option<u32>) -> Resu
     open.file.sync_all().map_err(Error::io("sync", path))
 }
 
-fn checksum_of(path: &Path) -> Result<u32, Error> {
+pub(super) fn checksum_of(path: &Path) -> Result<u32, Error> {
     let mut file = File::open(path).map_err(Error::io("opening", path))?;
     let mut buffer = vec![0; 1 << 20];
     let mut checksum = 0;
@@ -311,7 +315,7 @@ fn checksum_of(path: &Path) -> Result<u32, Error> {
 }
 
 /// One above every database directory that exists or is pointed to: names only rise, so a marker tells new from old.
-fn next_name(directory: &Directory) -> Result<String, Error> {
+pub(super) fn next_name(directory: &Directory) -> Result<String, Error> {
     let mut highest = directory.database()?;
     let parent = directory.databases();
     for entry in std::fs::read_dir(&parent).map_err(Error::io("listing", &parent))? {

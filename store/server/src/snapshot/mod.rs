@@ -11,6 +11,7 @@ mod chunk;
 mod incoming;
 mod manifest;
 mod outgoing;
+mod own;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use chunk::{CHUNK_BYTES_MAX, Chunk, Progress};
 pub use incoming::{Incoming, Received};
 pub use manifest::{FORMAT, FileEntry, MANIFEST_BYTES_MAX, Manifest};
 pub use outgoing::{Chunks, Outgoing};
+pub use own::OwnCopy;
 pub use storage::{StartError, Storage};
 
 /// Why a snapshot was not made, sent or received. None but `Install` harms the state that is in force.

@@ -28,11 +28,11 @@ impl Store {
     }
 
     /// Keeps this member out of raft, or lets it in again. On return it is so: a fenced member sends nothing from then on. Durable
-    /// beforehand, by the caller.
+    /// beforehand, by the caller. Returns whether it had heard of no leader for an election timeout.
     ///
     /// # Errors
     /// The server is stopping.
-    pub async fn set_fenced(&self, fenced: bool) -> Result<(), ApiError> {
+    pub async fn set_fenced(&self, fenced: bool) -> Result<bool, ApiError> {
         let (done, changed) = oneshot::channel();
         if !self.0.inbox.push(Input::Fence { fenced, done }) {
             return Err(ApiError::Stopped);

@@ -16,6 +16,7 @@ mod member;
 mod peer_metrics;
 #[path = "../common/ports.rs"]
 mod ports;
+mod recover;
 mod refusals;
 mod refused;
 mod reload_tls;

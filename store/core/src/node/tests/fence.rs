@@ -140,3 +140,31 @@ fn members_agree_and_lose_nothing_when_they_are_fenced_and_timed_anew_at_any_mom
     let counts = format!("{fences} fences, {other_timers} other timers, {crashes} crashes, {reads} reads");
     assert!(fences > 300 && other_timers > 1_000 && crashes > 100 && reads > 500, "{counts}");
 }
+
+#[test]
+fn a_member_is_leaderless_only_after_a_whole_election_timeout_in_which_it_could_have_heard_a_leader() {
+    let mut hand = Hand::found(&[1, 2, 3], 3);
+    hand.elect(1);
+    let leaderless = |hand: &Hand, id| hand.cluster.hosts[&id].node.as_ref().unwrap().is_leaderless();
+    // A follower that misses nothing, then one that a fence makes deaf, whatever time passes.
+    assert!(!leaderless(&hand, 2) && !leaderless(&hand, 1));
+    hand.fence(2, true);
+    for _ in 0..5 * ELECTION_TICKS {
+        hand.tick(2);
+    }
+    assert!(!leaderless(&hand, 2), "it heard its leader until the fence");
+    // Lifted alone: it gives its leader up after one timeout at least, and counts another.
+    hand.fence(2, false);
+    let mut ticks = 0;
+    while !leaderless(&hand, 2) {
+        hand.tick(2);
+        hand.cluster.network.clear();
+        ticks += 1;
+    }
+    assert!(ticks >= 2 * ELECTION_TICKS, "leaderless after {ticks} ticks");
+    hand.fence(2, true);
+    assert!(leaderless(&hand, 2), "a fenced member says what it was");
+    hand.fence(2, false);
+    hand.fence(2, true);
+    assert!(!leaderless(&hand, 2), "what it was before a fence says nothing about now");
+}

@@ -32,17 +32,26 @@ impl AdminService {
 
     pub(super) async fn push_fence(&self, request: admin::FenceRequest) -> Result<(), Status> {
         let admin::FenceRequest { generation, fenced } = request;
-        let push = move |member: &mut Member| Setting::push(&mut member.fence, generation, fenced);
+        let push = move |member: &mut Member| member.set_fence(generation, fenced);
         let _one = self.changing.lock().await;
         // A push that is refused must not cost the leadership.
-        push(&mut self.admission.directory().map_err(refused)?.member()).map_err(disk)?;
+        let mut member = self.admission.directory().map_err(refused)?.member();
+        let was_fenced = member.is_fenced();
+        push(&mut member).map_err(disk)?;
         let store = self.admission.store();
         if fenced && let Some(store) = &store {
             hand_over(store).await;
         }
         self.keep(push).await?;
         if let Some(store) = store {
-            store.set_fenced(fenced).await?;
+            let leaderless = store.set_fenced(fenced).await?;
+            if fenced && !was_fenced && leaderless {
+                self.keep(|member| {
+                    member.fenced_leaderless = true;
+                    Ok(())
+                })
+                .await?;
+            }
         }
         Ok(())
     }

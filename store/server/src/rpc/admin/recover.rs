@@ -1,0 +1,27 @@
+//! `Admin.Recover`: the decision is `member/recovery.rs`, what it does is `member/recover.rs`.
+
+use quorate_api::admin;
+use tonic::Status;
+
+use super::{AdminService, blocking, refused};
+use crate::member::{INCIDENT_BYTES_MAX, RecoverRequest};
+
+impl AdminService {
+    pub(super) async fn begin_recovery(
+        &self,
+        request: admin::RecoverRequest,
+    ) -> Result<admin::RecoverResponse, Status> {
+        let admin::RecoverRequest { cluster_id, member_id, disk_id, owner_uid, incident, expected_cluster_id } =
+            request;
+        if incident.is_empty() || incident.len() > INCIDENT_BYTES_MAX {
+            let bytes = incident.len();
+            return Err(Status::invalid_argument(format!("incident has {bytes} bytes, not 1 to {INCIDENT_BYTES_MAX}")));
+        }
+        let request = RecoverRequest { cluster_id, member_id, disk_id, owner_uid, incident, expected_cluster_id };
+        // No fence is lifted meanwhile.
+        let _one = self.changing.lock().await;
+        let admission = self.admission.clone();
+        let recovery = blocking(move || admission.recover(&request)).await?.map_err(refused)?;
+        Ok(admin::RecoverResponse { cluster_id: recovery.cluster_id, member_id })
+    }
+}
