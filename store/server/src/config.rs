@@ -87,6 +87,8 @@ pub struct Config {
     pub scrub_interval: Option<Duration>,
     /// Syncs of the log are left out; a power cut loses data.
     pub unsafe_no_fsync: bool,
+    /// Start as the only member of the cluster, whoever else is in it.
+    pub force_new_cluster: bool,
     /// To be logged once the log runs.
     pub warnings: Vec<Warning>,
     /// Variables of the environment that were used.

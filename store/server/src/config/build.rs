@@ -79,6 +79,7 @@ impl Config {
             catch_up_bytes_per_second: Some(values.uint("catch-up-bytes-per-second")).filter(|bytes| *bytes > 0),
             scrub_interval: Some(values.duration("scrub-interval")).filter(|interval| !interval.is_zero()),
             unsafe_no_fsync,
+            force_new_cluster: values.bool("force-new-cluster"),
             warnings,
             variables: values.variables(),
             data_dir,

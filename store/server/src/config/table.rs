@@ -434,7 +434,12 @@ pub const GROUPS: &[Group] = &[
             inert("compaction-batch-limit", Int, "0", "compaction paces itself"),
             inert("compaction-sleep-interval", Duration, "0", "compaction paces itself"),
             later("downgrade-check-time", Duration, "5s", "Interval of looking at a downgrade's progress."),
-            later("force-new-cluster", Bool, "false", "Become a cluster of one with the data at hand."),
+            etcd(
+                "force-new-cluster",
+                Bool,
+                "false",
+                "Become a cluster of one with the data at hand, when the quorum is lost for ever. Leave it out at the next start.",
+            ),
             etcd("unsafe-no-fsync", Bool, "false", "Do not sync the log: a power cut loses acknowledged writes."),
             later("config-file", Text, "", "YAML file of settings."),
         ],

@@ -52,6 +52,7 @@ fn flags_are_written_in_every_way_of_go_and_the_last_wins() {
             "--initial-cluster-token=x",
             "--initial-cluster-token=new",
             "--unsafe-no-fsync",
+            "--force-new-cluster",
             "-pre-vote=false",
         ],
         &[],
@@ -59,7 +60,7 @@ fn flags_are_written_in_every_way_of_go_and_the_last_wins() {
     .unwrap();
     assert_eq!(config.name, "a");
     assert_eq!(config.data_dir, PathBuf::from("/d"));
-    assert!(config.unsafe_no_fsync);
+    assert!(config.unsafe_no_fsync && config.force_new_cluster);
     assert!(!config.pre_vote);
     assert!(matches!(config.founding, Founding::New { token, .. } if token == "new"));
     assert_eq!(serve(&["--quota-backend-bytes=-1"], &[]).unwrap().quota_bytes, None);
@@ -267,10 +268,7 @@ fn pings_to_clients_are_off_when_either_flag_is_zero() {
 #[test]
 fn what_is_not_built_is_refused_by_name_and_accepted_at_its_default() {
     for (argument, text) in [
-        (
-            "--force-new-cluster",
-            r#"--force-new-cluster is not supported yet: leave it out, or set it to its default ("false")"#,
-        ),
+        ("--enable-pprof", r#"--enable-pprof is not supported yet: leave it out, or set it to its default ("false")"#),
         ("--auth-token=jwt", r#"--auth-token is not supported yet: leave it out, or set it to its default ("simple")"#),
         (
             "--feature-gates=InitialCorruptCheck=true",
@@ -282,7 +280,7 @@ fn what_is_not_built_is_refused_by_name_and_accepted_at_its_default() {
     let config = serve(
         &[
             "--name=a",
-            "--force-new-cluster=false",
+            "--enable-pprof=false",
             "--corrupt-check-time=0s",
             "--feature-gates=FastLeaseKeepAlive=true",
             "--max-wals=5",

@@ -206,11 +206,12 @@ impl Member {
         Ok(())
     }
 
-    /// The member is of the recovered cluster: its identity, `survivor` alone as what it finds peers by, and no fence.
+    /// This member is all there is: `survivor` alone is what it finds peers by. After a recovery that was asked for it is of the new
+    /// cluster, and its fence is down.
     pub fn finish_recovery(&mut self, survivor: Seed) {
+        self.admission = Some(Admission { origin: Origin::Admitted, members: vec![survivor] });
         let Some(recovery) = self.recovery.as_mut().filter(|recovery| !recovery.done) else { return };
         recovery.done = true;
-        self.admission = Some(Admission { origin: Origin::Admitted, members: vec![survivor] });
         if let Some(identity) = &mut self.identity {
             identity.cluster_id = recovery.cluster_id;
         }

@@ -73,7 +73,7 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
     }
     // Also of a log that was begun by a start which could not note it.
     directory.note_log_begun()?;
-    let backend = recover::carry_out(config, directory, backend, &mut wal)?;
+    let backend = recover::carry_out(config, directory, backend, &mut wal, recovered.last_group > 0)?;
     let member = directory.member();
     let bound = member.identity.expect("a member is opened after it was founded or admitted");
     let admission = member.admission.expect("it stands beside the identity");

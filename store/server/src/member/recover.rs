@@ -79,21 +79,35 @@ impl Error {
     }
 }
 
-/// Carries out the recovery that the member-local file intends, if any. Returns the database that is in force then.
+/// Carries out the recovery that the member-local file intends or `--force-new-cluster` asks for, if any. Returns the database that is in
+/// force then. As in etcd the flag keeps the cluster's id, and means nothing to a member that is alone already or begins its log with this
+/// start (`had_log` false).
 ///
 /// # Errors
 /// Why it cannot be; a later start tries again.
-pub fn carry_out(config: &Config, directory: &Directory, backend: Backend, wal: &mut Wal) -> Result<Backend, Error> {
+pub fn carry_out(
+    config: &Config,
+    directory: &Directory,
+    backend: Backend,
+    wal: &mut Wal,
+    had_log: bool,
+) -> Result<Backend, Error> {
     let member = directory.member();
-    let Some(recovery) = member.pending_recovery() else { return Ok(backend) };
-    let bound = member.identity.as_ref().expect("a recovery is intended for a member of a cluster");
-    let (from, into) = (recovery.from_cluster_id, recovery.cluster_id);
-    tracing::warn!(
-        incident = recovery.incident,
-        from = format!("{from:x}"),
-        into = format!("{into:x}"),
-        "this member goes on as the only one of a new cluster"
-    );
+    let bound = member.identity.as_ref().expect("a member is opened after it was founded or admitted");
+    let forced = config.force_new_cluster && had_log;
+    if let Some(recovery) = member.pending_recovery() {
+        let (from, into) = (recovery.from_cluster_id, recovery.cluster_id);
+        tracing::warn!(
+            incident = recovery.incident,
+            from = format!("{from:x}"),
+            into = format!("{into:x}"),
+            "this member goes on as the only one of a new cluster"
+        );
+    } else if forced && !is_alone(&backend, &wal.reader(), bound.member_id)? {
+        tracing::warn!("--force-new-cluster is set: this member goes on as the only one of its cluster");
+    } else {
+        return Ok(backend);
+    }
     fail::fail_point!("recover::before_copy");
     let (backend, survivor) = alone(config, directory, bound.member_id, backend, wal)?;
     fail::fail_point!("recover::before_identity");
@@ -104,6 +118,21 @@ pub fn carry_out(config: &Config, directory: &Directory, backend: Backend, wal: 
     fail::fail_point!("recover::after_identity");
     tracing::info!("this member is the only one of its cluster");
     Ok(backend)
+}
+
+/// Whether this member is all there is, also by the log that is not applied yet.
+fn is_alone(backend: &Backend, log: &WalReader, id: MemberId) -> Result<bool, Error> {
+    let machine = Machine::open(&backend.live())?;
+    let mut next = machine.applied().index + 1;
+    let end = log.last_index() + 1;
+    while next < end {
+        let entries = log.entries(next, end, REPLAY_BYTES)?;
+        if entries.iter().any(|entry| entry.kind == EntryKind::Membership) {
+            return Ok(false);
+        }
+        next += entries.len() as u64;
+    }
+    Ok(machine.membership().is_alone(id))
 }
 
 /// Puts a state in force in which this member is all there is. Done twice it only takes one more index and term.

@@ -99,6 +99,11 @@ impl Member {
         self
     }
 
+    pub fn without_flag(mut self, flag: &str) -> Member {
+        self.flags.retain(|given| given != flag);
+        self
+    }
+
     pub fn peer_url(&self) -> String {
         format!("{}://127.0.0.1:{}", self.peer_scheme, self.peer)
     }

@@ -268,3 +268,52 @@ async fn what_a_fence_knew_of_a_leader_outlives_a_restart_and_ends_with_the_fenc
     survivor.start();
     assert_eq!(survivor.put("k", "w").await.header.unwrap().cluster_id, answer.cluster_id);
 }
+
+#[tokio::test]
+async fn force_new_cluster_keeps_the_cluster_id_and_what_may_have_been_acknowledged_and_drops_the_others() {
+    const FLAG: &str = "--force-new-cluster";
+    let folder = tempfile::tempdir().unwrap();
+    let (mut survivor, mut old, acknowledged) = quorum_lost(folder.path()).await;
+    let before = survivor.until(|state| state.leaderless).await;
+    survivor.kill();
+    let mut survivor = survivor.with_flag(FLAG);
+    survivor.start();
+    let header = survivor.put("after", "v").await.header.unwrap();
+    assert_eq!((header.cluster_id, header.member_id), (before.cluster_id, before.member_id));
+    for key in &acknowledged {
+        let range = pb::RangeRequest { key: key.clone().into_bytes().into(), ..Default::default() };
+        assert_eq!(survivor.kv().range(range).await.unwrap().into_inner().count, 1, "{key} is lost");
+    }
+    let alone = configuration(&survivor).await;
+    assert_eq!(alone.members.iter().map(|member| member.id).collect::<Vec<_>>(), [before.member_id]);
+
+    // Set again it finds nothing to do, also when the state on disk is behind the log.
+    survivor.kill();
+    survivor.start();
+    survivor.put("again", "v").await;
+    assert_eq!(configuration(&survivor).await, alone);
+    assert_eq!(survivor.log().matches("--force-new-cluster is set").count(), 1, "{}", survivor.log());
+    survivor.kill();
+    let mut survivor = survivor.without_flag(FLAG);
+    survivor.start();
+    let revision = survivor.put("without", "v").await.header.unwrap().revision;
+    assert_eq!(revision, header.revision + 2);
+
+    // As in etcd, who comes back is told that it was removed.
+    old.start();
+    assert_eq!(old.until_exit().await, Some(0), "{}", old.log());
+    assert!(old.log().contains("this member was removed"), "{}", old.log());
+}
+
+#[tokio::test]
+async fn force_new_cluster_founds_an_empty_member_as_if_it_were_not_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = Member::static_cluster(folder.path(), 2).into_iter();
+    let mut members: Vec<Member> = members.map(|member| member.with_flag("--force-new-cluster")).collect();
+    members.iter_mut().for_each(Member::start);
+    members[0].put("k", "v").await;
+    assert_eq!(
+        configuration(crate::admission::leader(&members.iter().collect::<Vec<_>>()).await).await.members.len(),
+        2
+    );
+}
