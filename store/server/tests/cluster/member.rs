@@ -10,6 +10,7 @@ use quorate_api::admin::{self, Phase};
 use quorate_api::etcdserverpb as pb;
 use quorate_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_api::etcdserverpb::kv_client::KvClient;
+use quorate_api::etcdserverpb::lease_client::LeaseClient;
 use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
 
@@ -194,6 +195,10 @@ impl Member {
 
     pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(Member::channel(self.client))
+    }
+
+    pub fn lease(&self) -> LeaseClient<Channel> {
+        LeaseClient::new(Member::channel(self.client))
     }
 
     pub fn maintenance(&self) -> MaintenanceClient<Channel> {

@@ -41,6 +41,24 @@ async fn assert_refused(member: &Member, request: RecoverRequest, text: &str) {
     assert!(refused.message().contains(text), "{text:?} is not in {:?}", refused.message());
 }
 
+/// A lease of ten minutes with a key, that is granted before the quorum is lost.
+const LEASE: i64 = 77;
+const LEASE_SECONDS: i64 = 600;
+
+async fn grant(member: &Member) {
+    let grant = pb::LeaseGrantRequest { id: LEASE, ttl: LEASE_SECONDS };
+    member.lease().lease_grant(grant).await.unwrap();
+    let put = pb::PutRequest { key: "leased".into(), lease: LEASE, ..Default::default() };
+    member.kv().put(put).await.unwrap();
+}
+
+async fn assert_leased(member: &Member) {
+    let ask = pb::LeaseTimeToLiveRequest { id: LEASE, keys: true };
+    let left = member.lease().lease_time_to_live(ask).await.unwrap().into_inner();
+    assert_eq!((left.granted_ttl, left.keys), (LEASE_SECONDS, vec!["leased".into()]));
+    assert!((1..=LEASE_SECONDS).contains(&left.ttl), "{} s are left", left.ttl);
+}
+
 /// Puts as fast as this member answers, several at a time, until it does not answer any more; returns the acknowledged keys.
 fn write(kv: &KvClient<Channel>, acknowledged: &Arc<AtomicUsize>) -> tokio::task::JoinHandle<Vec<String>> {
     let (kv, count) = (kv.clone(), acknowledged.clone());
@@ -83,6 +101,7 @@ async fn quorum_lost(folder: &Path) -> (Member, Member, Vec<String>) {
         }
     }
     let (mut leading, mut first, survivor) = (leading.unwrap(), members.remove(0), members.remove(0));
+    grant(&leading).await;
     first.kill();
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let load = write(&leading.kv(), &acknowledged);
@@ -124,6 +143,7 @@ async fn a_survivor_holds_every_acknowledged_write_and_takes_new_ones_as_a_clust
         assert_eq!(found.count, 1, "{key} was acknowledged and is lost");
     }
     assert_eq!(survivor.hash_kv(at_first.revision).await.hash, hash.hash, "the history goes on");
+    assert_leased(&survivor).await;
     let header = survivor.put("after", "v").await.header.unwrap();
     assert_eq!((header.cluster_id, header.member_id, header.revision), (id, before.member_id, revision + 1));
 
@@ -148,9 +168,7 @@ async fn a_survivor_holds_every_acknowledged_write_and_takes_new_ones_as_a_clust
     // A member of the old cluster comes back with its old data.
     old.start();
     let refused = format!("this member is of cluster {id:x}, the caller of {:x}", before.cluster_id);
-    while !old.log().contains(&refused) {
-        old.until(|state| state.leader_id == 0).await;
-    }
+    old.until(|_| old.log().contains(&refused)).await;
     let revision = survivor.put("beside the old", "v").await.header.unwrap().revision;
     assert_eq!(revision, survivor.count().await.1);
     assert_eq!(configuration(&survivor).await.members, members);
@@ -284,6 +302,7 @@ async fn force_new_cluster_keeps_the_cluster_id_and_what_may_have_been_acknowled
         let range = pb::RangeRequest { key: key.clone().into_bytes().into(), ..Default::default() };
         assert_eq!(survivor.kv().range(range).await.unwrap().into_inner().count, 1, "{key} is lost");
     }
+    assert_leased(&survivor).await;
     let alone = configuration(&survivor).await;
     assert_eq!(alone.members.iter().map(|member| member.id).collect::<Vec<_>>(), [before.member_id]);
 
