@@ -53,6 +53,10 @@ pub(super) struct Queue {
     bytes: usize,
     /// Sequence of the last frame that this member forwarded.
     forwarded: u64,
+    /// Leader and term to which it went.
+    forwarded_to: (MemberId, Term),
+    /// These gave it back, at this tick.
+    given_back: Option<((MemberId, Term), u64)>,
     /// Highest sequence taken per (member, boot): a frame that comes twice is dropped.
     taken: BTreeMap<MemberId, (u64, u64)>,
 }
@@ -96,8 +100,10 @@ impl Node {
         queue.push_back(self.ticks + EXPIRES_TICKS, proposal);
     }
 
-    /// Proposals that the leader refused go back to the head, in their order.
+    /// Proposals that the leader refused, or that could not be sent, go back to the head, in their order. The same leader gets them again
+    /// at the next tick: at once, it would give them back as fast as it is asked.
     pub(super) fn take_back(&mut self, proposals: Vec<Proposal>) {
+        self.proposals.given_back = Some((self.proposals.forwarded_to, self.ticks));
         for proposal in proposals.into_iter().rev() {
             self.proposals.push_front(self.ticks + EXPIRES_TICKS, proposal);
         }
@@ -147,17 +153,17 @@ impl Node {
     }
 
     fn forward(&mut self, effects: &mut Vec<Effect>) {
+        let to = (self.replica.leader(), self.replica.term());
+        if self.proposals.given_back == Some((to, self.ticks)) {
+            return;
+        }
+        self.proposals.forwarded_to = to;
         let mut proposals = Vec::with_capacity(self.proposals.waiting.len());
         while let Some(proposal) = self.proposals.pop() {
             proposals.push(proposal);
         }
         self.proposals.forwarded += 1;
-        effects.push(Effect::Forward {
-            to: self.replica.leader(),
-            sequence: self.proposals.forwarded,
-            term: self.replica.term(),
-            proposals,
-        });
+        effects.push(Effect::Forward { to: to.0, sequence: self.proposals.forwarded, term: to.1, proposals });
     }
 
     fn propose_as_leader(&mut self, effects: &mut Vec<Effect>) {

@@ -72,3 +72,18 @@ fn a_learner_never_campaigns_and_its_vote_is_never_asked() {
     }
     assert_ne!(hand.status(2).role, Role::Leader);
 }
+
+#[test]
+fn what_a_leader_gives_back_goes_to_it_again_at_the_next_tick_and_not_before() {
+    let mut hand = Hand::found(&[1, 2, 3], 3);
+    hand.elect(1);
+    let counter = hand.propose(2);
+    let Some((2, 1, Event::Forwarded { proposals, .. })) = hand.cluster.network.pop() else {
+        panic!("{:?}", hand.cluster.network)
+    };
+    hand.act(2, Some(Event::Refused { proposals }));
+    assert!(hand.cluster.network.is_empty(), "it would be given back again, without end: {:?}", hand.cluster.network);
+    hand.tick(2);
+    hand.settle();
+    assert!(hand.cluster.world.acknowledged.contains_key(&counter));
+}
