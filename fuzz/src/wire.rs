@@ -5,7 +5,7 @@ use quorate::peer::handshake::{self, Channel, Hello};
 use quorate::peer::{Call, Frame, Reply};
 use quorate_core::command::CommandId;
 use quorate_core::log::ConfState;
-use quorate_core::membership::{Change, Proposed};
+use quorate_core::membership::{Change, Proposed, Word};
 use quorate_core::node::{Payload, Proposal};
 use quorate_core::replica::Message;
 
@@ -53,7 +53,7 @@ pub fn frame_seeds() -> Vec<Vec<u8>> {
         Frame::Reply { number: 3, reply: Reply::CaughtUp(true) },
         Frame::Reply { number: 4, reply: Reply::Failed(quorate_api::Error::NotLeader) },
         Frame::Ping { sent: 8 },
-        Frame::Reachable { index: 9, urls: vec!["https://a:2380".into()] },
+        Frame::Reachable(Word { index: 9, urls: vec!["https://a:2380".into()] }),
     ];
     frames.extend((1..=13).map(|kind| Frame::Raft(raft_message(kind))));
     let encoded = |frame: Frame| {

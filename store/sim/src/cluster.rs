@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::feature;
 use quorate_core::log::{Entry, MemberId, SnapshotMeta};
-use quorate_core::node::Event;
+use quorate_core::membership::Membership;
+use quorate_core::node::{Event, Proposal};
 use quorate_core::replica::{LogRange, LogReadError};
 
 use crate::asks::KEEPERS;
@@ -28,6 +29,9 @@ pub(crate) const TICK_MICROS: u64 = 100_000;
 pub(crate) const SETTLE_MICROS: u64 = 8_000_000;
 /// Of that, how long the members have to rebuild those that apply nothing, before somebody repairs these.
 const REBUILD_MICROS: u64 = 3_000_000;
+/// Then leadership goes to the youngest voter, and later a member joins, which has to catch up like all others.
+const YOUNGEST_LEADS_MICROS: u64 = 3_500_000;
+const JOIN_MICROS: u64 = 5_000_000;
 /// Then this long in which every operation must be answered.
 pub(crate) const CALM_MICROS: u64 = 6_000_000;
 /// Then nobody asks any more, and all members must come to the same state.
@@ -75,8 +79,26 @@ pub(crate) enum What {
         id: MemberId,
         to: MemberId,
     },
+    /// What could not be forwarded.
+    GivenBack {
+        id: MemberId,
+        boot: u64,
+        proposals: Vec<Proposal>,
+    },
+    /// The end of a connection.
+    HungUp {
+        from: MemberId,
+        to: MemberId,
+        line: u64,
+    },
     Start {
         id: MemberId,
+    },
+    /// The member may die, a moment after a sync; the seed of what becomes of its last group.
+    Die {
+        id: MemberId,
+        boot: u64,
+        seed: u64,
     },
     Gone {
         id: MemberId,
@@ -114,6 +136,9 @@ pub(crate) enum What {
     Administer,
     Calm,
     Repair,
+    /// After the faults.
+    YoungestLeads,
+    Join,
     /// Long enough after the faults: nobody campaigns any more.
     Settled,
 }
@@ -142,6 +167,8 @@ pub struct Cluster {
     pub(crate) cut_number: u64,
     /// Last arrival by (from, to, ordered).
     pub(crate) arrivals: BTreeMap<(MemberId, MemberId, bool), u64>,
+    /// Connections that were made.
+    pub(crate) lines: u64,
     /// Log indexes of membership changes that were carried out.
     pub(crate) changes: BTreeSet<u64>,
     /// How many voters the operator wants.
@@ -149,6 +176,8 @@ pub struct Cluster {
     pub(crate) next_id: MemberId,
     /// Log index of the last founder.
     pub(crate) founded: u64,
+    /// Applied entries that stay in the log.
+    pub(crate) keep_entries: u64,
     /// Of the versions that founders begin with.
     older: Chance,
     /// The term that was led when everything had come to rest.
@@ -190,6 +219,7 @@ impl Cluster {
             blocked: BTreeSet::new(),
             cut_number: 0,
             arrivals: BTreeMap::new(),
+            lines: 0,
             changes: BTreeSet::new(),
             wanted: options.members,
             next_id: founders.len() as u64 + 1,
@@ -203,26 +233,27 @@ impl Cluster {
             observers: Observer::all(seed),
             settled_revision: 0,
             settled_index: 0,
+            // Some clusters keep their log: who joins replays it from its beginning.
+            keep_entries: if Chance::new(seed ^ 0x6b65_6570).percent(25) { u64::MAX } else { options.catch_up_entries },
             options,
         };
         // Some clusters have a quota that their clients go over.
         let mut quota = Chance::new(seed ^ 0x7175_6f74);
         cluster.world.quota_bytes = quota.percent(40).then(|| quota.between(26_000, 70_000));
         for id in &founders {
-            cluster.insert_host(*id, founders.clone());
+            cluster.insert_host(*id, Host::founders(&founders), true);
         }
         cluster
     }
 
-    fn insert_host(&mut self, id: MemberId, founders: Vec<MemberId>) {
+    fn insert_host(&mut self, id: MemberId, seeds: Membership, founds: bool) {
         let skew = self.chance.between(85, 116);
         if skew != 100 {
             self.world.counts.add("clocks skewed");
         }
-        let founds_none = founders.is_empty();
-        let mut host = Host::new(id, founders, self.seed, TICK_MICROS * skew / 100);
+        let mut host = Host::new(id, seeds, founds, self.seed, TICK_MICROS * skew / 100);
         // In half of the clusters some founders begin with the older version; who comes later has the newer one.
-        if !founds_none && self.seed.is_multiple_of(2) && self.older.percent(50) {
+        if founds && self.seed.is_multiple_of(2) && self.older.percent(50) {
             host.knows = feature::FOUNDING;
         }
         self.hosts.insert(id, host);
@@ -230,8 +261,9 @@ impl Cluster {
         self.at(at, What::Start { id });
     }
 
-    pub(crate) fn add_host(&mut self, id: MemberId) {
-        self.insert_host(id, Vec::new());
+    /// A machine for a member that was admitted to this configuration.
+    pub(crate) fn add_host(&mut self, id: MemberId, seeds: Membership) {
+        self.insert_host(id, seeds, false);
     }
 
     pub(crate) fn at(&mut self, at: u64, what: What) {
@@ -258,6 +290,8 @@ impl Cluster {
         self.at(500_000, What::Administer);
         self.at(calm, What::Calm);
         self.at(calm + REBUILD_MICROS, What::Repair);
+        self.at(calm + YOUNGEST_LEADS_MICROS, What::YoungestLeads);
+        self.at(calm + JOIN_MICROS, What::Join);
         self.at(calm + SETTLE_MICROS, What::Settled);
         for client in 0..self.options.clients + KEEPERS {
             self.at(300_000, What::Client { client });
@@ -303,8 +337,10 @@ impl Cluster {
             | What::SnapshotBuilt { id, boot }
             | What::LogRead { id, boot, .. }
             | What::Streams { id, boot }
+            | What::Die { id, boot, .. }
+            | What::GivenBack { id, boot, .. }
             | What::SnapshotSent { id, boot, .. } => Some((*id, Some(*boot))),
-            What::Deliver { to, .. } => Some((*to, None)),
+            What::Deliver { to, .. } | What::HungUp { to, .. } => Some((*to, None)),
             What::Start { id } | What::DiskBack { id } | What::Unreachable { id, .. } => Some((*id, None)),
             _ => None,
         }
@@ -349,7 +385,12 @@ impl Cluster {
             What::Unreachable { id, to } => {
                 self.with(id, |cluster, host| cluster.tell(host, Event::Unreachable { id: to }));
             }
+            What::GivenBack { id, proposals, .. } => {
+                self.with(id, |cluster, host| cluster.tell(host, Event::Refused { proposals }));
+            }
+            What::HungUp { from, to, line } => self.with(to, |cluster, host| cluster.hung_up(host, from, line)),
             What::Start { id } => self.with(id, Cluster::start),
+            What::Die { id, seed, .. } => self.with(id, |cluster, host| cluster.die_after_sync(host, seed)),
             What::DiskBack { id } => self.with(id, Cluster::disk_back),
             What::Gone { id } => self.with(id, |cluster, host| {
                 host.removed = true;
@@ -370,6 +411,8 @@ impl Cluster {
             What::Administer => self.administer(),
             What::Calm => self.calm(),
             What::Repair => self.repair_halted(),
+            What::YoungestLeads => self.youngest_leads(),
+            What::Join => self.join(),
             What::Settled => self.settled_term = self.leader_term(),
         }
     }
@@ -382,6 +425,7 @@ impl Cluster {
 
     fn tick(&mut self, host: &mut Host, boot: u64) {
         self.every_tick(host);
+        self.keep_lines(host);
         self.tell(host, Event::Tick);
         self.at(self.now + host.tick_micros, What::Tick { id: host.id, boot });
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 /// Every fault that a suite must have injected.
-pub const FAULTS: [&str; 51] = [
+pub const FAULTS: [&str; 56] = [
     "messages lost",
     "messages delayed",
     "messages duplicated",
     "messages reordered",
+    "messages to a visitor",
+    "messages to strangers kept back",
+    "connections ended by a partition",
     "symmetric partitions",
     "one-way partitions",
     "leaders cut off alone",
@@ -48,7 +51,9 @@ pub const FAULTS: [&str; 51] = [
     "old entries read for followers",
     "leaderships handed over",
     "members added",
+    "members added after the faults",
     "learners promoted",
+    "learners that caught up by the log alone",
     "members removed",
     "leaders removed",
     "joint changes begun",

@@ -76,7 +76,7 @@ impl Cluster {
         match effect {
             Effect::Send(message) => match message.snapshot() {
                 Some(meta) => self.send_snapshot(host, &message, &meta),
-                None => self.send(host.id, message.to(), Packet::Raft(encode(&message))),
+                None => self.post(host, message.to(), Packet::Raft(encode(&message))),
             },
             Effect::Forward { to, sequence, term, proposals } => {
                 if self.options.bug == Some(Bug::ForwardTwice)
@@ -86,9 +86,9 @@ impl Cluster {
                     process.events.extend(proposals.iter().cloned().map(Event::Propose));
                 }
                 let boot = host.boot;
-                self.send(host.id, to, Packet::Forward { boot, sequence, term, proposals });
+                self.post(host, to, Packet::Forward { boot, sequence, term, proposals });
             }
-            Effect::Refuse { to, proposals } => self.send(host.id, to, Packet::Refuse { proposals }),
+            Effect::Refuse { to, proposals } => self.post(host, to, Packet::Refuse { proposals }),
             Effect::Persist { number, hard_state, entries, snapshot } => {
                 self.note(host.id, "persists {} with {} entries", [number, entries.len() as u64, 0]);
                 match snapshot {
@@ -127,7 +127,7 @@ impl Cluster {
         match built.filter(|(built, _)| built.index == meta.index) {
             Some((meta, rows)) => {
                 let packet = Packet::Snapshot { boot: host.boot, message: encode(message), meta, rows: Box::new(rows) };
-                self.send(host.id, to, packet);
+                self.post(host, to, packet);
             }
             None => {
                 self.at(self.now + 1_000, What::SnapshotSent { id: host.id, boot: host.boot, to, installed: false })

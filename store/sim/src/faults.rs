@@ -20,6 +20,8 @@ const SPARE_SEGMENTS: u8 = 2;
 const SLOWEST_PERCENT: u64 = 115;
 /// Of crashes, how many damage the last group of the log.
 const LAST_GROUP_PERCENT: u64 = 15;
+/// Of damage, how much strikes the leader, if there is one.
+const LEADER_DAMAGED_PERCENT: u64 = 50;
 /// Ticks of a clock that jumps.
 const JUMP_TICKS_MAX: u64 = 25;
 
@@ -38,9 +40,13 @@ impl Cluster {
         if ids.is_empty() {
             return;
         }
-        let drawn = chance.pick(&ids);
-        let leader = self.leader().filter(|_| fault.kind.is_for_leader());
-        let id = leader.map_or(drawn, |leader| leader.id);
+        let leader = self.leader().map(|leader| leader.id);
+        let followers: Vec<MemberId> = ids.iter().copied().filter(|id| Some(*id) != leader).collect();
+        let id = match leader {
+            Some(leader) if fault.kind.is_for_leader() => leader,
+            Some(_) if fault.kind.is_for_follower() && !followers.is_empty() => chance.pick(&followers),
+            _ => chance.pick(&ids),
+        };
         self.mark(id, fault.kind.line(), [u64::from(fault.number), 0, 0]);
         match fault.kind {
             Kind::Crash => self.crash_one(id, &mut chance),
@@ -63,6 +69,7 @@ impl Cluster {
         let Some(host) = self.hosts.get_mut(&id) else { return };
         match kind {
             Kind::CrashSoon => host.crash_in = Some((chance.between(0, 40), chance.percent(80))),
+            Kind::CrashAfterSync => host.dies_after_sync = Some(chance.next()),
             Kind::Pause => {
                 let longest = if chance.percent(30) { 5_000_000 } else { 2_000_000 };
                 let micros = chance.between(100_000, longest);
@@ -123,7 +130,14 @@ impl Cluster {
 
     /// Bits of the log or of a row turn over; it is found when they are read again.
     fn damage(&mut self, id: MemberId, chance: &mut Chance) {
+        let leader = self.leader().map(|leader| leader.id);
+        // A leader reads old entries while it runs, for others.
+        let id = leader.filter(|_| chance.percent(LEADER_DAMAGED_PERCENT)).unwrap_or(id);
         let Some(host) = self.hosts.get_mut(&id).filter(|host| host.broken.is_none()) else { return };
+        if matches!(host.last_group, LastGroupDamage::Unproven(_)) {
+            // More damage could show what must not be known here: that the group was synced.
+            return;
+        }
         if chance.percent(30) {
             if host.log.lock().flip(chance) {
                 self.world.counts.add("bits flipped in a log");
@@ -239,7 +253,7 @@ impl Cluster {
         }
     }
 
-    fn hand_over(&mut self, to: MemberId) {
+    pub(crate) fn hand_over(&mut self, to: MemberId) {
         let Some(leader) = self.leader().map(|leader| leader.id).filter(|leader| *leader != to) else { return };
         self.world.counts.add("leaderships handed over");
         self.tell_member(leader, Event::Transfer { to });
@@ -261,7 +275,7 @@ impl Cluster {
         let mut down = Vec::new();
         for (id, host) in &mut self.hosts {
             (host.crash_in, host.paused_until, host.fsync_micros) = (None, 0, 1_000);
-            (host.sync_fails, host.cut_in_sync) = (false, false);
+            (host.sync_fails, host.cut_in_sync, host.dies_after_sync) = (false, false, None);
             (host.last_group_fails, host.last_group) = (None, LastGroupDamage::None);
             host.log.lock().repair();
             host.repair_rows();

@@ -50,7 +50,7 @@ impl Cluster {
     pub(crate) fn flushed(&mut self, host: &mut Host, flushing: Flushing) {
         let Some(process) = &mut host.process else { return };
         process.flushing = false;
-        let keep_entries = self.options.catch_up_entries;
+        let keep_entries = self.keep_entries;
         let Flushing { name, batches, applied } = flushing;
         if name != host.name {
             // A snapshot replaced the database meanwhile; the server's old one ends its flush all the same.

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use quorate_core::apply::{AppliedIndex, Machine};
 use quorate_core::backend::{Family, View, WriteBatch};
 use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta};
-use quorate_core::membership::{Change, Member, Proposed};
+use quorate_core::membership::{Change, Member, Membership, Proposed};
 use quorate_core::memory::Memory;
 use quorate_core::node::{Event, FlushPolicy, Node};
-use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing};
+use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing, Window};
 use quorate_core::wal_format::SegmentName;
 
 use crate::chance::Chance;
 use crate::disk::File;
 use crate::leases::Lessor;
+use crate::lines::Lines;
 use crate::log::{Log, SharedLog};
 use crate::loss::LastGroupDamage;
 use crate::watchers::Hub;
@@ -27,6 +28,15 @@ const ELECTION_TICKS: usize = 10;
 fn memory_bytes_max(seed: u64) -> usize {
     if seed.is_multiple_of(2) { 256 } else { MEMORY_BYTES_MAX }
 }
+
+/// Half of all members send others little ahead of their answers.
+fn window(seed: u64) -> Window {
+    if seed & 4 == 0 { Window { message_bytes_max: 1 << 10, messages_max: 4 } } else { Window::default() }
+}
+
+/// Where rows are damaged, each as often as it stands here: those that every write reads most of all.
+const DAMAGED_FAMILIES: [Family; 6] =
+    [Family::Keys, Family::Keys, Family::Keys, Family::Values, Family::Log, Family::Meta];
 
 /// A snapshot that arrived whole.
 #[derive(Clone)]
@@ -47,8 +57,10 @@ pub struct Host {
     pub id: MemberId,
     pub log: SharedLog,
     pub boot: u64,
-    /// The members that this one was founded with; empty for one that was added.
-    founders: Vec<MemberId>,
+    /// The configuration that it was founded with or admitted to.
+    pub seeds: Membership,
+    /// It began its log with that.
+    founds: bool,
     /// The database in use: its name, and what of it is flushed.
     pub name: String,
     pub database: Memory,
@@ -70,10 +82,14 @@ pub struct Host {
     pub cut_in_sync: bool,
     /// The next sync of the log fails.
     pub sync_fails: bool,
-    /// When the member dies next its last group is damaged; the seed of how.
+    /// It dies right after the next sync of the log; the seed of what becomes of its last group.
+    pub dies_after_sync: Option<u64>,
+    /// When the member dies next its last group is damaged, if it may be; the seed of how.
     pub last_group_fails: Option<u64>,
     /// That damage, until the member starts.
     pub last_group: LastGroupDamage,
+    /// It was sent a snapshot.
+    pub was_sent_snapshot: bool,
     /// The last entry that it dropped although it had acknowledged it; 0 = none.
     pub dropped: Index,
     /// Why its disk is refused; it does not start again before it is repaired.
@@ -121,6 +137,7 @@ pub struct Process {
     pub answered: i64,
     /// It met damage and applies nothing before it is rebuilt.
     pub halted: bool,
+    pub lines: Lines,
 }
 
 /// What opening found.
@@ -138,12 +155,13 @@ fn database_name(number: u64) -> String {
 }
 
 impl Host {
-    pub fn new(id: MemberId, founders: Vec<MemberId>, seed: u64, tick_micros: u64) -> Host {
+    pub fn new(id: MemberId, seeds: Membership, founds: bool, seed: u64, tick_micros: u64) -> Host {
         Host {
             id,
             log: SharedLog::new(Log::new(id, seed)),
             boot: 0,
-            founders,
+            seeds,
+            founds,
             name: database_name(0),
             database: Memory::default(),
             received: None,
@@ -158,12 +176,19 @@ impl Host {
             fsync_micros: 1_000,
             cut_in_sync: false,
             sync_fails: false,
+            dies_after_sync: None,
             last_group_fails: None,
             last_group: LastGroupDamage::None,
+            was_sent_snapshot: false,
             dropped: 0,
             broken: None,
             chance: Chance::new(seed ^ id.rotate_left(40)),
         }
+    }
+
+    /// The configuration that these found.
+    pub fn founders(ids: &[MemberId]) -> Membership {
+        Membership::seeded(ids.iter().map(|id| member(*id)))
     }
 
     pub fn take_name(&mut self) -> String {
@@ -185,7 +210,7 @@ impl Host {
 
     /// Damages a row that is flushed and in use; false when there is none.
     pub fn damage_row(&mut self, chance: &mut Chance) -> bool {
-        let family = chance.pick(&[Family::Keys, Family::Values, Family::Log, Family::Meta]);
+        let family = chance.pick(&DAMAGED_FAMILIES);
         let rows: Vec<&Bytes> = self.database.rows(family).map(|(key, _)| key).collect();
         if rows.is_empty() || self.database.is_damaged() {
             return false;
@@ -212,12 +237,12 @@ impl Host {
     }
 
     /// The disk is replaced by an empty one, and the machine comes back as if it had just been admitted.
-    pub fn wipe(&mut self, seed: u64) {
+    pub fn wipe(&mut self, seed: u64, seeds: Membership) {
         self.log = SharedLog::new(Log::new(self.id, seed ^ self.boot));
         self.database = Memory::default();
         self.name = self.take_name();
         self.received = None;
-        self.founders.clear();
+        (self.seeds, self.founds) = (seeds, false);
     }
 
     /// Starts the process on what the disk holds.
@@ -242,7 +267,7 @@ impl Host {
         }
         self.received = None;
         if log.last_group() == 0 {
-            let (hard_state, entries) = founding(&self.founders);
+            let (hard_state, entries) = founding(self.founds.then_some(&self.seeds));
             let _ = log.write(Some(hard_state), &entries, None);
             log.adopt(true);
         }
@@ -259,6 +284,7 @@ impl Host {
             memory_bytes_max: memory_bytes_max(seed ^ self.id),
             seed: seed ^ self.id ^ (self.boot << 32),
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
+            window: window(seed ^ self.id),
         };
         let serve_from = opened.hinted_commit.max(log.commit()).min(log.index().last());
         drop(log);
@@ -287,6 +313,7 @@ impl Host {
             lessor,
             answered: 0,
             halted: false,
+            lines: Lines::default(),
         }));
         Ok(Found { torn: opened.torn, completed })
     }
@@ -299,14 +326,14 @@ impl Host {
 }
 
 /// The first group of a log: the founders as committed entries, or nothing for a member that was added.
-fn founding(founders: &[MemberId]) -> (HardState, Vec<Entry>) {
-    let entry = |(index, id): (Index, &MemberId)| {
-        let change = Change::AddVoter(member(*id));
+fn founding(founders: Option<&Membership>) -> (HardState, Vec<Entry>) {
+    let entry = |(index, founder): (Index, &Member)| {
+        let change = Change::AddVoter(founder.clone());
         let proposed = Proposed { id: Default::default(), change, expected_index: None, learners_max: 0 };
         let data = replica::founding_entry_data(&proposed.change, proposed.encode());
         Entry { index, term: 1, kind: EntryKind::Membership, data }
     };
-    let entries: Vec<Entry> = (1..).zip(founders).map(entry).collect();
+    let entries: Vec<Entry> = (1..).zip(founders.into_iter().flat_map(Membership::members)).map(entry).collect();
     let term = u64::from(!entries.is_empty());
     (HardState { term, vote: 0, commit: entries.len() as u64 }, entries)
 }

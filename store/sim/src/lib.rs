@@ -3,7 +3,7 @@
 //!
 //! Reading order: `world` and `model` (what must hold), `cluster` (the event loop), `host` and `effects` (a member, performed as the
 //! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`, `loss`), `log` and `disk` (the write-ahead log and what a crash leaves of
-//! it), `network`, `clients`, `faults`.
+//! it), `network` and `lines`, `clients`, `faults`.
 //! What is covered and what is not: `docs/correctness.md`.
 
 mod apply;
@@ -24,6 +24,7 @@ pub mod hours;
 mod judgement;
 mod leases;
 mod life;
+mod lines;
 mod log;
 mod loss;
 mod membership;

@@ -9,6 +9,7 @@ use quorate_core::replica::Role;
 use crate::cluster::{Cluster, What};
 use crate::disk::Loss;
 use crate::host::Host;
+use crate::loss::LastGroupDamage;
 use crate::options::Bug;
 
 impl Cluster {
@@ -115,11 +116,14 @@ impl Cluster {
             host.restore();
         }
         if self.options.bug == Some(Bug::EmptyDisk) && host.chance.percent(20) {
-            host.wipe(self.seed);
+            host.wipe(self.seed, process.machine.membership().clone());
         }
         self.damage_last_group(host);
+        self.drop_lines(host.id, process.lines, power);
         self.mark(host.id, "dies (power {})", [u64::from(power), 0, 0]);
-        let pause = if self.faults { host.chance.between(20_000, 3_000_000) } else { 100_000 };
+        // Who dropped a group is found out by the leader that heard of it: it starts while that one may still lead.
+        let longest = if matches!(host.last_group, LastGroupDamage::Unproven(_)) { 300_000 } else { 3_000_000 };
+        let pause = if self.faults { host.chance.between(20_000, longest) } else { 100_000 };
         self.at(self.now + pause, What::Start { id: host.id });
     }
 }

@@ -17,6 +17,7 @@ mod faults;
 mod last_group;
 
 pub use faults::Tear;
+pub use last_group::LastGroup;
 
 use crate::chance::Chance;
 use crate::disk::File;
@@ -73,8 +74,8 @@ pub struct Log {
     /// The disk is full, and so many segments may still begin.
     segments_left: Option<u8>,
     flips: Vec<faults::Flip>,
-    /// The last hint that was written: segment, offset, bytes.
-    hinted: (u64, u64, Vec<u8>),
+    /// The hints that were written at one end of the log, in the same place: segment, offset, bytes of each. A power cut leaves any.
+    hinted: (u64, u64, Vec<Vec<u8>>),
     /// The planted bug: a damaged last group is dropped although a hint shows that it was synced.
     pub drop_synced: bool,
     /// The planted bug: what a killed process left in the page cache is taken for durable.
@@ -297,7 +298,11 @@ impl Log {
         assert!(commit <= self.index.last(), "only what is in the log can be committed");
         let mut buffer = Vec::new();
         format::encode_hint(&self.tail, commit, &mut buffer);
-        self.hinted = (self.tail.seq, self.tail.offset, buffer.clone());
+        let (seq, offset) = (self.tail.seq, self.tail.offset);
+        if (self.hinted.0, self.hinted.1) != (seq, offset) {
+            self.hinted = (seq, offset, Vec::new());
+        }
+        self.hinted.2.push(buffer.clone());
         let pad = self.tail.offset.is_multiple_of(PAGE_BYTES as u64);
         self.put(&mut buffer, pad);
         self.hint = commit;

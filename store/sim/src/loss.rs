@@ -12,6 +12,7 @@ use quorate_core::replica::Loss;
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use crate::host::Host;
+use crate::log::LastGroup;
 
 /// What has to come of the damage when the member starts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,21 +29,43 @@ impl Cluster {
     /// The member died, and its last group may be damaged from now on.
     pub(crate) fn damage_last_group(&mut self, host: &mut Host) {
         let Some(seed) = host.last_group_fails.take() else { return };
-        let Ok(durable) = Machine::open(&host.database) else { return };
-        let Some(group) = host.log.lock().last_group_on_disk(durable.applied().index) else { return };
-        let needs_others = durable.membership().voters() > 1 && !durable.membership().is_joint();
-        let reaches = group.entries.last().map(|(index, _)| *index);
-        host.last_group = match reaches {
-            _ if group.is_proven => LastGroupDamage::Proven,
-            Some(index) if needs_others && group.only_appends && self.is_held_by_all(&group.entries) => {
-                LastGroupDamage::Unproven(index)
-            }
-            _ => return,
-        };
+        let Some((group, damage)) = self.last_group_of(host) else { return };
+        host.last_group = damage;
         host.log.lock().damage_last_group(&group, &mut Chance::new(seed));
         self.world.counts.add("last groups of logs damaged");
-        let proven = u64::from(group.is_proven);
-        self.mark(host.id, "has a damaged last group up to {} (proven {})", [reaches.unwrap_or(0), proven, 0]);
+        let (reaches, proven) = (group.entries.last().map_or(0, |(index, _)| *index), u64::from(group.is_proven));
+        self.mark(host.id, "has a damaged last group up to {} (proven {})", [reaches, proven, 0]);
+    }
+
+    /// The last group that a member has synced, and what has to come of damage to it; `None` when it must not be damaged.
+    fn last_group_of(&self, host: &Host) -> Option<(LastGroup, LastGroupDamage)> {
+        let durable = Machine::open(&host.database).ok()?;
+        let group = host.log.lock().last_group_on_disk(durable.applied().index)?;
+        let needs_others = durable.membership().voters() > 1 && !durable.membership().is_joint();
+        let damage = match group.entries.last() {
+            _ if group.is_proven => LastGroupDamage::Proven,
+            Some((index, _)) if needs_others && group.only_appends && self.is_held_by_all(&group.entries) => {
+                LastGroupDamage::Unproven(*index)
+            }
+            _ => return None,
+        };
+        Some((group, damage))
+    }
+
+    /// A member that synced a group a moment ago dies, if nothing shows that it did and the others hold what is in it; else it does so
+    /// after another sync.
+    pub(crate) fn die_after_sync(&mut self, host: &mut Host, seed: u64) {
+        if !self.faults {
+            return;
+        }
+        match self.last_group_of(host) {
+            Some((_, LastGroupDamage::Unproven(_))) => {
+                host.last_group_fails = Some(seed);
+                let power = host.chance.percent(50);
+                self.crash(host, power);
+            }
+            _ => host.dies_after_sync = Some(seed),
+        }
     }
 
     /// Whether the disks of all other machines hold these entries.

@@ -28,6 +28,14 @@ struct Seen {
     ready: Vec<MemberId>,
 }
 
+fn adds(change: &Change) -> bool {
+    match change {
+        Change::AddLearner(_) | Change::AddVoter(_) => true,
+        Change::Joint(changes) => changes.iter().any(adds),
+        _ => false,
+    }
+}
+
 impl Cluster {
     /// The operator's next step towards the wanted number of voters.
     pub(crate) fn administer(&mut self) {
@@ -43,9 +51,29 @@ impl Cluster {
         if seen.level < feature::KNOWN && self.chance.percent(60) {
             self.raise_level(&seen);
         }
-        if let Some(change) = self.next_change(&seen) {
-            self.propose_change(&seen, change);
+        let Some(change) = self.next_change(&seen) else { return };
+        match seen.voters.last() {
+            // Now and then those that join find a leader that is younger than most of the log.
+            Some(youngest) if adds(&change) && *youngest != seen.leader && self.chance.percent(40) => {
+                self.hand_over(*youngest);
+            }
+            _ => self.propose_change(&seen, change),
         }
+    }
+
+    /// So that who joins meets a leader that is younger than what it replays.
+    pub(crate) fn youngest_leads(&mut self) {
+        if let Some(youngest) = self.see().and_then(|seen| seen.voters.last().copied()) {
+            self.hand_over(youngest);
+        }
+    }
+
+    /// One more member, when nothing strikes any more.
+    pub(crate) fn join(&mut self) {
+        let Some(seen) = self.see().filter(|seen| !seen.membership.is_joint()) else { return };
+        self.world.counts.add("members added after the faults");
+        let fresh = Member { learner: true, ..member(self.next_id) };
+        self.propose_change(&seen, Change::AddLearner(fresh));
     }
 
     fn see(&self) -> Option<Seen> {
@@ -190,9 +218,15 @@ impl Cluster {
             match before.get(member.id) {
                 None if index > self.founded => {
                     self.world.counts.add("members added");
-                    self.add_host(member.id);
+                    self.add_host(member.id, Membership::seeded(after.members().cloned()));
                 }
-                Some(was) if was.learner && !member.learner => self.world.counts.add("learners promoted"),
+                Some(was) if was.learner && !member.learner => {
+                    self.world.counts.add("learners promoted");
+                    let promoted = if member.id == host.id { Some(host) } else { self.hosts.get(&member.id) };
+                    if promoted.is_some_and(|promoted| !promoted.was_sent_snapshot) {
+                        self.world.counts.add("learners that caught up by the log alone");
+                    }
+                }
                 _ => {}
             }
         }

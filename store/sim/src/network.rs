@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use quorate_core::log::{MemberId, SnapshotMeta, Term};
+use quorate_core::membership::Word;
 use quorate_core::memory::Memory;
 use quorate_core::node::{Event, Proposal};
 use quorate_core::replica::Message;
@@ -31,6 +32,11 @@ pub enum Packet {
     Refuse {
         proposals: Vec<Proposal>,
     },
+    /// Where the sender is reached, said on this line.
+    Reachable {
+        line: u64,
+        word: Word,
+    },
 }
 
 /// Of the transfers of snapshots, which are long, so many break while there are faults.
@@ -45,11 +51,12 @@ pub struct Weather {
 }
 
 impl Cluster {
-    pub(crate) fn send(&mut self, from: MemberId, to: MemberId, packet: Packet) {
+    /// False when it is lost at once.
+    pub(crate) fn send(&mut self, from: MemberId, to: MemberId, packet: Packet) -> bool {
         let size = if let Packet::Raft(bytes) = &packet { bytes.len() as u64 } else { 0 };
         self.note(from, "sends {} bytes to {}", [size, to, 0]);
         if !self.hosts.contains_key(&to) {
-            return;
+            return false;
         }
         let lost = self.weather.loss_percent > 0 && self.network.percent(self.weather.loss_percent);
         if lost || self.blocked.contains(&(from, to)) {
@@ -57,7 +64,7 @@ impl Cluster {
             if let Packet::Snapshot { boot, .. } = packet {
                 self.snapshot_lost(from, boot, to);
             }
-            return;
+            return false;
         }
         if let Packet::Raft(_) = packet
             && self.weather.duplicate_percent > 0
@@ -67,6 +74,7 @@ impl Cluster {
             self.dispatch(from, to, packet.clone());
         }
         self.dispatch(from, to, packet);
+        true
     }
 
     fn dispatch(&mut self, from: MemberId, to: MemberId, packet: Packet) {
@@ -81,7 +89,7 @@ impl Cluster {
         {
             return self.snapshot_lost(from, boot, to);
         }
-        let ordered = matches!(packet, Packet::Forward { .. } | Packet::Refuse { .. });
+        let ordered = !matches!(packet, Packet::Raft(_) | Packet::Snapshot { .. });
         if let Packet::Snapshot { .. } = packet {
             delay += self.network.between(10_000, 400_000);
         }
@@ -137,7 +145,8 @@ impl Cluster {
                 process.events.push(Event::Forwarded { from, boot: sender, sequence, term, proposals });
             }
             Packet::Refuse { proposals } if boot == host.boot => process.events.push(Event::Refused { proposals }),
-            Packet::Forward { .. } | Packet::Refuse { .. } => {}
+            Packet::Reachable { line, word } if boot == host.boot => self.heard(host, from, line, word),
+            Packet::Forward { .. } | Packet::Refuse { .. } | Packet::Reachable { .. } => {}
         }
         self.turn(host);
     }

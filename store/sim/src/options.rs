@@ -63,6 +63,8 @@ pub enum Bug {
     ReuseLease,
     /// Raises the feature level although a member does not know it.
     RaiseEarly,
+    /// Believes no caller from a newer configuration.
+    ForgetVisitors,
     /// Leaves out writes when the member's own database is over its quota.
     QuotaBySize,
 }

@@ -10,6 +10,9 @@ use crate::host::{Host, Job, Received};
 use crate::log::Wrote;
 use crate::options::Bug;
 
+/// After a sync: the acknowledgement has arrived, and the hint of the next tick is not written.
+const DIES_WITHIN_MICROS: u64 = 40_000;
+
 impl Cluster {
     pub(crate) fn persist(&mut self, host: &mut Host, job: Job) {
         let bug = self.options.bug;
@@ -76,6 +79,10 @@ impl Cluster {
         }
         if let Some(process) = &mut host.process {
             process.events.push(Event::Persisted { number });
+        }
+        if let Some(seed) = host.dies_after_sync.take() {
+            let at = self.now + host.chance.between(1_000, DIES_WITHIN_MICROS);
+            self.at(at, What::Die { id: host.id, boot: host.boot, seed });
         }
         self.begin_sync(host);
     }
@@ -163,6 +170,7 @@ impl Cluster {
         assert_eq!(machine.applied().index, meta.index, "the installed database stands at the snapshot's point");
         assert_eq!(machine.conf_state(), meta.conf_state, "and holds the snapshot's configuration");
         self.world.counts.add("snapshots installed");
+        host.was_sent_snapshot = true;
         self.mark(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
         self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
         let Some(process) = &mut host.process else { return };

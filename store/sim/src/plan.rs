@@ -10,6 +10,8 @@ pub enum Kind {
     Crash,
     /// Crash between two effects that are still to come.
     CrashSoon,
+    /// Who does not lead dies right after its next sync: it has acknowledged what nothing on its disk shows yet.
+    CrashAfterSync,
     Partition,
     OneWay,
     Pause,
@@ -42,11 +44,17 @@ impl Kind {
         matches!(self, Kind::StrandLeader | Kind::SlowLeader)
     }
 
+    /// Whether it strikes who does not lead, if there is such a one.
+    pub fn is_for_follower(self) -> bool {
+        self == Kind::CrashAfterSync
+    }
+
     /// The line in the trace; `{}` is the fault's number.
     pub fn line(self) -> &'static str {
         match self {
             Kind::Crash => "fault {}: it crashes",
             Kind::CrashSoon => "fault {}: it crashes between two effects",
+            Kind::CrashAfterSync => "fault {}: it dies after its next sync",
             Kind::Partition => "fault {}: a partition",
             Kind::OneWay => "fault {}: a partition in one direction",
             Kind::Pause => "fault {}: a pause",
@@ -67,7 +75,7 @@ impl Kind {
 }
 
 /// Each as often as it stands here.
-pub const KINDS: [Kind; 25] = [
+pub const KINDS: [Kind; 27] = [
     Kind::FullDisk,
     Kind::CutInSync,
     Kind::CutInSync,
@@ -75,6 +83,8 @@ pub const KINDS: [Kind; 25] = [
     Kind::Crash,
     Kind::CrashSoon,
     Kind::CrashSoon,
+    Kind::CrashAfterSync,
+    Kind::CrashAfterSync,
     Kind::Partition,
     Kind::Partition,
     Kind::Partition,

@@ -5,11 +5,13 @@ mod change;
 mod codec;
 mod identity;
 mod joint;
+mod reach;
 mod recovery;
 mod rows;
 
 pub use change::{Change, Proposed, Refused};
 pub use identity::{Founding, added_member_id, founding, recovered_cluster_id};
+pub use reach::{Reach, Word};
 pub use rows::RowError;
 pub(crate) use rows::removed_key;
 
@@ -44,6 +46,16 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// The configuration that a member was founded or admitted with, which counts while it has applied nothing.
+    pub fn seeded(members: impl IntoIterator<Item = Member>) -> Membership {
+        let mut membership = Membership::default();
+        for (index, member) in (1..).zip(members) {
+            let change = if member.learner { Change::AddLearner(member) } else { Change::AddVoter(member) };
+            membership.apply(index, change);
+        }
+        membership
+    }
+
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }

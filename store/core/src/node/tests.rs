@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::*;
 use crate::log::EntryKind;
 use crate::membership::{Change, Member, Membership, Proposed};
-use crate::replica::{LogReadError, Timing, founding_entry_data};
+use crate::replica::{LogReadError, Timing, Window, founding_entry_data};
 
 const ELECTION_TICKS: usize = 10;
 const TICK_MS: u64 = 100;
@@ -148,6 +148,7 @@ impl Host {
             memory_bytes_max: 16,
             seed: seed ^ id ^ (self.disk.boot << 32),
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
+            window: Window::default(),
         };
         self.membership = membership;
         let mut node = Node::new(start, self.disk.boot, Box::new(Reader(self.disk.log.clone())), self.flush);

@@ -100,8 +100,9 @@ impl Replica {
             let this = self.id();
             let continues = |(id, progress): &(&u64, &raft::Progress)| **id != this && progress.next_idx == low;
             let followers: Vec<MemberId> = self.node.raft.prs().iter().filter(continues).map(|(id, _)| *id).collect();
+            let messages = self.messages_behind();
             for id in followers {
-                self.node.raft.adjust_max_inflight_msgs(id, MESSAGES_IN_FLIGHT_BEHIND);
+                self.node.raft.adjust_max_inflight_msgs(id, messages);
                 self.node.raft.send_append(id);
                 // What comes behind it is read while this one is on its way.
                 self.node.raft.send_append(id);
@@ -110,17 +111,22 @@ impl Replica {
         self.node.mut_store().fetches_mut().pieces.remove(&low);
     }
 
+    fn messages_behind(&self) -> usize {
+        self.window.messages_max.min(MESSAGES_IN_FLIGHT_BEHIND)
+    }
+
     /// Narrows the window of followers that fell far behind, and opens that of those that are back.
     pub(super) fn set_windows(&mut self) {
         if self.role() != Role::Leader {
             return;
         }
         let (this, store) = (self.id(), &self.node.raft.raft_log.store);
+        let (behind, usual) = (self.messages_behind(), self.window.messages_max);
         let others = self.node.raft.prs().iter().filter(|(id, _)| **id != this);
         let windows: Vec<(MemberId, usize)> = others
             .map(|(id, progress)| match progress.matched + 1 < store.sent_at_once_from() {
-                true => (*id, MESSAGES_IN_FLIGHT_BEHIND),
-                false => (*id, super::MESSAGES_IN_FLIGHT_MAX),
+                true => (*id, behind),
+                false => (*id, usual),
             })
             .collect();
         for (id, messages) in windows {

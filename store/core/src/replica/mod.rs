@@ -48,6 +48,21 @@ pub struct Timing {
     pub pre_vote: bool,
 }
 
+/// What a leader sends a follower ahead of its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Largest append message; one entry may be larger.
+    pub message_bytes_max: u64,
+    /// Append messages in flight; at least 1.
+    pub messages_max: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { message_bytes_max: MESSAGE_BYTES_MAX, messages_max: MESSAGES_IN_FLIGHT_MAX }
+    }
+}
+
 /// What a replica starts from: the log's and the state machine's word on where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
@@ -64,6 +79,7 @@ pub struct Start {
     /// Seeds the election timeouts.
     pub seed: u64,
     pub timing: Timing,
+    pub window: Window,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +146,7 @@ pub struct Replica {
     /// xorshift state for election timeouts: raft draws its own from the thread's rng, which would not be replayable.
     rng: u64,
     timing: Timing,
+    window: Window,
     /// Commit index at start: until it is applied, ticks do not run, because raft's configuration is the one at `applied`.
     replay_until: Index,
     /// What is committed is not applied any more: the state is damaged.
@@ -145,8 +162,8 @@ impl Replica {
     ///
     /// Invariant: applied ≤ commit ≤ last index; a commit behind applied is raised (the commit index is not synced with every batch).
     pub fn new(start: Start, reader: Box<dyn LogReader>) -> Replica {
-        let Start { id, mut hard_state, conf_state, applied, truncated, last_index, memory_bytes_max, seed, timing } =
-            start;
+        let Start { id, mut hard_state, conf_state, applied, truncated, last_index, memory_bytes_max, .. } = start;
+        let Start { seed, timing, window, .. } = start;
         hard_state.commit = hard_state.commit.max(applied);
         assert!(hard_state.commit <= last_index, "commit {} beyond the log's end {last_index}", hard_state.commit);
         assert!(truncated.0 <= applied, "log starts at {} after applied {applied}", truncated.0);
@@ -155,8 +172,8 @@ impl Replica {
             election_tick: clock::TIMEOUT_UNITS,
             heartbeat_tick: 1,
             applied,
-            max_size_per_msg: MESSAGE_BYTES_MAX,
-            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            max_size_per_msg: window.message_bytes_max,
+            max_inflight_msgs: window.messages_max,
             check_quorum: true,
             pre_vote: timing.pre_vote,
             // Raft 0.7 merges entries into a waiting message without entries whatever its index is: after a rejection a follower
@@ -174,6 +191,7 @@ impl Replica {
             node,
             rng: seed | 1,
             timing,
+            window,
             replay_until: hard_state.commit,
             halted: false,
             told: 0,

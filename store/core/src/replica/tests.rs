@@ -32,6 +32,7 @@ fn start_in(id: MemberId, voters: &[MemberId], memory_bytes_max: usize) -> Repli
         memory_bytes_max,
         seed: 7,
         timing: Timing { election_ticks: 10, pre_vote: true },
+        window: Window::default(),
     };
     Replica::new(start, Box::new(NoReader))
 }

@@ -7,7 +7,7 @@ use quorate_core::apply::Machine;
 use quorate_core::log::{Entry, EntryKind, HardState, Index};
 use quorate_core::membership::{Change, Member, Membership, Proposed};
 use quorate_core::node::Node;
-use quorate_core::replica::{self, LogReadError, LogReader, MEMORY_BYTES_MAX, Start, Timing};
+use quorate_core::replica::{self, LogReadError, LogReader, MEMORY_BYTES_MAX, Start, Timing, Window};
 use quorate_core::wal_format::Group;
 
 use super::{Error, recover};
@@ -91,11 +91,12 @@ pub fn open(config: &Config, directory: &Directory) -> Result<Opened, Error> {
         memory_bytes_max: MEMORY_BYTES_MAX,
         seed: rand::random(),
         timing: Timing { election_ticks: timers.election_ticks(), pre_vote: config.pre_vote },
+        window: Window::default(),
     };
     let serve_from = recovered.hinted_commit.max(wal.commit()).min(reader.last_index());
     let node = Node::new(start, member.boot, Box::new(Reader(reader)), flush_policy(&timers));
     let membership = match machine.applied().index {
-        0 => seeds(&admission.members),
+        0 => Membership::seeded(admission.members.iter().map(member_of)),
         _ => machine.membership().clone(),
     };
     let identity =
@@ -114,14 +115,6 @@ fn timers(config: &Config, pushed: Option<&directory::Setting<directory::Timers>
         },
         None => Timers { heartbeat: config.heartbeat, election: config.election },
     }
-}
-
-fn seeds(members: &[Seed]) -> Membership {
-    let mut membership = Membership::default();
-    for (index, seed) in (1..).zip(members) {
-        membership.apply(index, Change::AddVoter(member_of(seed)));
-    }
-    membership
 }
 
 fn member_of(seed: &Seed) -> Member {

@@ -5,8 +5,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_api::Error as ApiError;
 use quorate_core::command::CommandId;
 use quorate_core::integrity::{Point, Report};
-use quorate_core::log::{Index, Term};
-use quorate_core::membership::Proposed;
+use quorate_core::log::Term;
+use quorate_core::membership::{Proposed, Word};
 use quorate_core::node::{Payload, Proposal};
 use quorate_core::replica::Message;
 
@@ -73,11 +73,8 @@ pub enum Frame {
     Ping {
         sent: u64,
     },
-    /// Where the sender is reached, by the configuration of this index. Since protocol 3.
-    Reachable {
-        index: Index,
-        urls: Vec<String>,
-    },
+    /// Where the sender is reached. Since protocol 3.
+    Reachable(Word),
 }
 
 impl Frame {
@@ -88,7 +85,7 @@ impl Frame {
             Frame::Forward { proposals, .. } | Frame::Refused { proposals } => {
                 proposals.iter().map(Proposal::bytes).sum()
             }
-            Frame::Call { .. } | Frame::Reply { .. } | Frame::Ping { .. } | Frame::Reachable { .. } => 0,
+            Frame::Call { .. } | Frame::Reply { .. } | Frame::Ping { .. } | Frame::Reachable(_) => 0,
         }
     }
 }
@@ -150,7 +147,7 @@ impl Frame {
                 out.put_u8(PING);
                 out.put_u64(*sent);
             }
-            Frame::Reachable { index, urls } => {
+            Frame::Reachable(Word { index, urls }) => {
                 out.put_u8(REACHABLE);
                 out.put_u64(*index);
                 out.put_u32(length(urls.len()));
@@ -170,10 +167,10 @@ impl Frame {
             CALL => Frame::Call { number: u64(data)?, call: take_call(data)? },
             REPLY => Frame::Reply { number: u64(data)?, reply: take_reply(data)? },
             PING => Frame::Ping { sent: u64(data)? },
-            REACHABLE => Frame::Reachable {
+            REACHABLE => Frame::Reachable(Word {
                 index: u64(data)?,
                 urls: (0..count(data)?).map(|_| text(data)).collect::<Result<_, _>>()?,
-            },
+            }),
             kind => return Err(DecodeError::Kind(kind)),
         })
     }
@@ -372,7 +369,7 @@ mod tests {
                 reply: Reply::Integrity(Report { since: 2, points: vec![Point { revision: 1000, hash: u64::MAX }] }),
             },
             Frame::Ping { sent: 8 },
-            Frame::Reachable { index: 9, urls: vec!["https://a:2380".into(), "https://b:2380".into()] },
+            Frame::Reachable(Word { index: 9, urls: vec!["https://a:2380".into(), "https://b:2380".into()] }),
         ]
     }
 

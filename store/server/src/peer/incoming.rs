@@ -160,9 +160,9 @@ async fn read_frames(
                 peers.replied(number, reply);
                 continue;
             }
-            Frame::Reachable { index, urls } => {
+            Frame::Reachable(word) => {
                 // The one before ends only now that this one is noted.
-                visit = peers.visit(hello.from, index, urls).or(visit.take());
+                visit = peers.visit(hello.from, word).or(visit.take());
                 continue;
             }
             Frame::Ping { sent } => {

@@ -14,7 +14,6 @@ mod schedule;
 mod snapshots;
 #[cfg(test)]
 mod tests;
-mod visitors;
 
 pub use connection::{Error as ConnectError, Stream, connect, discover};
 pub use frame::{Call, DecodeError, Frame, Reply};
@@ -29,8 +28,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use quorate_api::Error as ApiError;
-use quorate_core::log::{Index, MemberId, Term};
-use quorate_core::membership::Membership;
+use quorate_core::log::{MemberId, Term};
+use quorate_core::membership::{Membership, Reach, Word};
 use quorate_core::node::{Event, Proposal};
 use quorate_core::replica::Message;
 use tokio::runtime::Handle;
@@ -41,7 +40,6 @@ use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::tls::Plane;
 use queue::Queue;
-use visitors::Visitors;
 
 /// A peer counts as connected for strict membership changes after this long.
 const CONNECTED_AFTER: Duration = Duration::from_secs(5);
@@ -97,7 +95,7 @@ struct Shared {
     local: Arc<Local>,
     runtime: Handle,
     peers: RwLock<BTreeMap<MemberId, Peer>>,
-    visitors: Mutex<Visitors>,
+    reach: Mutex<Reach>,
     links: Arc<Links>,
     calls: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     next_call: AtomicU64,
@@ -126,7 +124,7 @@ impl Peers {
             local,
             runtime,
             peers: RwLock::default(),
-            visitors: Mutex::default(),
+            reach: Mutex::default(),
             links: Arc::default(),
             calls: Mutex::default(),
             next_call: AtomicU64::new(0),
@@ -148,23 +146,24 @@ impl Peers {
     }
 
     /// Notes where a caller is reached, until what is returned is dropped. `None` when too many call.
-    fn visit(&self, id: MemberId, index: Index, urls: Vec<String>) -> Option<Visit> {
-        let visit = self.visitors().arrived(id, index, urls)?;
+    fn visit(&self, id: MemberId, word: Word) -> Option<Visit> {
+        let visit = self.reach().arrived(id, word)?;
         self.connect_and_leave();
         Some(Visit { peers: self.clone(), id, visit })
     }
 
-    fn visitors(&self) -> MutexGuard<'_, Visitors> {
-        self.0.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.0.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect_and_leave(&self) {
         // What is wanted is looked up with the peers locked, so that the last of two callers sees what both changed.
         let mut peers = self.0.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let reachable = self.visitors().reachable(self.0.local.member_id, &self.0.local.membership.load());
-        peers.retain(|id, peer| reachable.get(id).is_some_and(|urls| *urls == peer.urls));
-        for (id, urls) in reachable {
-            peers.entry(id).or_insert_with(|| self.start(id, urls));
+        let (this, membership, reach) = (self.0.local.member_id, self.0.local.membership.load(), self.reach());
+        // Nobody is reached at no URL.
+        peers.retain(|id, peer| reach.urls(this, &membership, *id) == peer.urls);
+        for id in reach.ids(this, &membership) {
+            peers.entry(id).or_insert_with(|| self.start(id, reach.urls(this, &membership, id).to_vec()));
         }
         let mut links = self.0.links.0.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|id, _| peers.contains_key(id));
@@ -277,7 +276,7 @@ struct Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.peers.visitors().left(self.id, self.visit);
+        self.peers.reach().left(self.id, self.visit);
         self.peers.connect_and_leave();
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, BytesMut};
 use quorate_core::log::{Index, MemberId};
+use quorate_core::membership::Word;
 use quorate_core::node::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -177,14 +178,12 @@ async fn write_frames(
     }
 }
 
-/// Says where this member is reached, unless it was `told` by this configuration: a member that joins knows itself of being one only
-/// later than it connects. Returns the index of the configuration that the peer knows it by now.
+/// Says where this member is reached, unless it was `told` by this configuration. Returns the index of the configuration that the peer
+/// knows it by now.
 fn put_reachable(buffer: &mut BytesMut, local: &Local, told: Option<Index>) -> Option<Index> {
-    let membership = local.membership.load();
-    let index = membership.index();
-    let this = membership.get(local.member_id).filter(|_| told != Some(index));
-    let Some(this) = this else { return told };
-    put(buffer, &Frame::Reachable { index, urls: this.peer_urls.clone() });
+    let Some(word) = Word::new(local.member_id, &local.membership.load(), told) else { return told };
+    let index = word.index;
+    put(buffer, &Frame::Reachable(word));
     Some(index)
 }
 

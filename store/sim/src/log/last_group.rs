@@ -1,4 +1,4 @@
-//! The last group that a log has synced, when its member is down: what shows that it was synced, what it holds, and its damage.
+//! The last group that a log has synced: what shows that it was synced, what it holds, and its damage.
 
 use quorate_core::log::{EntryKind, Index, Term};
 use quorate_core::wal_format::{self as format, Location, RECORD_HEAD_BYTES, Recovery, Tail};
@@ -56,10 +56,11 @@ impl Log {
         (first..=last).all(|index| self.entry(index).is_some_and(|entry| entry.kind == EntryKind::Normal))
     }
 
-    /// Whether the hint that was written at the end of the log is still there.
+    /// Whether a hint that was written at the end of the log is still there.
     fn hint_stands(&self, newest: &Segment, tail: &Tail) -> bool {
-        let (seq, offset, bytes) = &self.hinted;
-        (*seq, *offset) == (tail.seq, tail.offset) && newest.file.bytes()[*offset as usize..].starts_with(bytes)
+        let (seq, offset, hints) = &self.hinted;
+        let stands = |hint: &Vec<u8>| newest.file.bytes()[*offset as usize..].starts_with(hint);
+        (*seq, *offset) == (tail.seq, tail.offset) && hints.iter().any(stands)
     }
 
     /// Turns over a bit of the group, or has one of its records read from elsewhere.

@@ -18,6 +18,13 @@ fn clusters_of_one_five_and_seven_lose_nothing_under_any_fault() {
     }
 }
 
+/// A member that does not answer a leader whom its old configuration lacks is left behind, or holds up whoever needs its vote.
+#[test]
+fn a_member_that_forgets_its_visitors_is_found() {
+    let signs = ["at the end, not at", "nobody leads", "was not answered", "was led long after", "has not ended"];
+    found_as(Bug::ForgetVisitors, &signs);
+}
+
 #[test]
 fn a_feature_level_that_is_raised_before_all_members_know_it_is_found() {
     found_as(Bug::RaiseEarly, &["must apply"]);

@@ -30,6 +30,7 @@ fn replaying() -> (Node, Vec<Entry>) {
         memory_bytes_max: 16,
         seed: 1,
         timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
+        window: Window::default(),
     };
     let mut node = Node::new(start, 1, Box::new(Reader(log)), NEVER);
     assert_eq!(handed(&node.turn(None)), [1, 2, 3]);

@@ -36,6 +36,7 @@ impl One {
             memory_bytes_max: 1 << 20,
             seed: id,
             timing: Timing { election_ticks: ELECTION_TICKS, pre_vote: true },
+            window: Window::default(),
         };
         let node = Node::new(start, 1, Box::new(Reader(Arc::clone(&log))), POLICY);
         let (sent, cuts) = (Vec::new(), Vec::new());
