@@ -81,7 +81,7 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// Bytes of the log that stay for followers; `None` = nothing beside the entries.
     pub wal_keep_bytes: Option<u64>,
-    /// How fast a follower is sent a snapshot, or what it missed of the log; `None` = as fast as it goes.
+    /// How fast a follower is sent a snapshot, and at a quarter of it what it missed of the log; `None` = as fast as it goes.
     pub catch_up_bytes_per_second: Option<u64>,
     /// Rest between two passes of the scrub; `None` = it never runs.
     pub scrub_interval: Option<Duration>,

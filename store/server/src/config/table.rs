@@ -117,7 +117,7 @@ pub const GROUPS: &[Group] = &[
             ),
             Flag {
                 standing: Standing::Replaced(
-                    "the database is flushed after 32 MiB or 30 s, and the log is kept by --snapshot-catchup-entries and --wal-keep-bytes",
+                    "the database is flushed after 32 MiB or 5 minutes, and the log is kept by --snapshot-catchup-entries and --wal-keep-bytes",
                 ),
                 ..inert("snapshot-count", Uint(u64::MAX), "10000", "")
             },
@@ -251,7 +251,7 @@ pub const GROUPS: &[Group] = &[
                 "catch-up-bytes-per-second",
                 Uint(u64::MAX),
                 "33554432",
-                "How fast a follower that is behind is sent a snapshot or what it missed of the log, so that clients do not notice; from the log at least twice as fast as it grows, a snapshot so fast that the log behind it is still kept when it arrives. 0 is as fast as it goes.",
+                "How fast a follower that is behind is sent a snapshot, so that clients do not notice, and at a quarter of it what it missed of the log; the log at least twice as fast as it grows, a snapshot so fast that the log behind it is still kept when it arrives. 0 is as fast as it goes.",
             ),
         ],
     },

@@ -18,19 +18,29 @@ use crate::wal::WalReader;
 /// written meanwhile never arrives.
 const GAIN: u32 = 2;
 
+/// The log is read at so small a part of the rate at which snapshots are sent: an entry is read, framed, sent and acknowledged through the
+/// leader's own threads, and a byte of it costs clients what several of a snapshot's files do (`store/README.md` has the figures).
+const PART_OF_RATE: u64 = 4;
+
 /// See the module.
 pub struct LogReads {
     ranges: SyncSender<LogRange>,
 }
 
 impl LogReads {
-    /// Starts the thread; it reads at most so many bytes a second for all followers together, `None` = as many as the disk gives.
+    /// Starts the thread. For all followers together it reads a part of the bytes a second at which snapshots are sent, `None` = as many as
+    /// the disk gives.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(reader: WalReader, inbox: Arc<Inbox>, bytes_per_second: Option<u64>) -> std::io::Result<LogReads> {
+    pub fn spawn(
+        reader: WalReader,
+        inbox: Arc<Inbox>,
+        snapshot_bytes_per_second: Option<u64>,
+    ) -> std::io::Result<LogReads> {
         let (ranges, receiver) = sync_channel(READS_MAX);
-        let pace = bytes_per_second.map(|rate| Pace::new(rate, reader.last_index(), Instant::now()));
+        let rate = snapshot_bytes_per_second.map(|rate| (rate / PART_OF_RATE).max(1));
+        let pace = rate.map(|rate| Pace::new(rate, reader.last_index(), Instant::now()));
         let thread = move || run(&reader, &inbox, pace, &receiver);
         std::thread::Builder::new().name("log-reads".into()).spawn(thread)?;
         Ok(LogReads { ranges })

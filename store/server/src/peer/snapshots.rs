@@ -162,10 +162,15 @@ impl Snapshots {
             write_part(&mut stream, &chunk.encode()).await?;
             let sent = schedule::Chunk { bytes: length, took: began.elapsed() };
             let pause = self.0.schedule.pause(index, Transfer { sent: bytes, total }, sent);
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            began = Instant::now();
+            // A timer is late by up to a millisecond, which the next pause makes up for.
+            began = match pause {
+                Duration::ZERO => Instant::now(),
+                pause => {
+                    let due = began + sent.took + pause;
+                    tokio::time::sleep_until(due.into()).await;
+                    due
+                }
+            };
         }
         write_part(&mut stream, &[]).await?;
         stream.flush().await?;

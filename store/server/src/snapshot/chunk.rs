@@ -7,8 +7,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::Error;
 
-/// Data in one chunk: large enough to be cheap, small enough that a throttle stays smooth.
+/// Data that a chunk may hold.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Data in a chunk that is sent: what is read, checked and written without a pause. A whole MiB takes a processor for a millisecond, and what
+/// serves clients on it waits.
+pub const SENT_BYTES_MAX: usize = 128 << 10;
+const _: () = assert!(SENT_BYTES_MAX <= CHUNK_BYTES_MAX, "what is sent is accepted");
 
 const HEAD_BYTES: usize = 21;
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::{CHUNK_BYTES_MAX, Chunk, Error, Manifest, Progress};
+use super::chunk::SENT_BYTES_MAX;
+use super::{Chunk, Error, Manifest, Progress};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 
@@ -47,7 +48,7 @@ impl Outgoing {
         &self.manifest
     }
 
-    /// The files from `progress` on, in pieces of at most `CHUNK_BYTES_MAX`; the caller throttles.
+    /// The files from `progress` on, in pieces of at most `SENT_BYTES_MAX`; the caller throttles.
     pub fn chunks(&self, progress: Progress) -> Chunks<'_> {
         Chunks { outgoing: self, next: self.manifest.settle(progress), open: None }
     }
@@ -109,7 +110,7 @@ impl Chunks<'_> {
                 checksum: (place.offset == 0).then_some(0),
             },
         };
-        let length = usize::try_from(file_bytes - place.offset).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+        let length = usize::try_from(file_bytes - place.offset).unwrap_or(usize::MAX).min(SENT_BYTES_MAX);
         let mut data = vec![0; length];
         open.file.read_exact_at(&mut data, place.offset).map_err(Error::io("reading", path))?;
         open.checksum = open.checksum.map(|checksum| crc32c::crc32c_append(checksum, &data));
