@@ -5,6 +5,8 @@
 //! no way to resume it. They are off, so that a failed job is only reported and tried again; what they add when a database is opened
 //! is made up for by `missing_file`. A checksum is verified at every read whatever they are.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -104,15 +106,30 @@ pub fn is_corruption(text: &str) -> bool {
 
 /// A file that the database counts on and that is not there, or has another size.
 pub(super) fn missing_file(rocks: &DB, directory: &Path) -> Result<Option<String>, rocksdb::Error> {
-    for file in rocks.live_files()? {
-        let name = file.name.trim_start_matches('/');
-        match std::fs::metadata(directory.join(name)) {
-            Ok(found) if found.len() == file.size as u64 => {}
-            Ok(found) => return Ok(Some(format!("file {name} has {} bytes instead of {}", found.len(), file.size))),
-            Err(error) => return Ok(Some(format!("file {name}: {error}"))),
-        }
+    let live = || {
+        let files = rocks.live_files()?.into_iter();
+        Ok(files.map(|file| (file.name.trim_start_matches('/').to_owned(), file.size as u64)).collect())
+    };
+    missing(live, |name| Ok(std::fs::metadata(directory.join(name))?.len()))
+}
+
+/// `live` tells the files that are counted on now, each with its size; `size` looks at one. Compactions begin as soon as a database is
+/// open, and what they replace is removed after it is no longer counted on: a file is missing if it still is, after it was not found.
+fn missing<E>(
+    live: impl Fn() -> Result<Vec<(String, u64)>, E>,
+    size: impl Fn(&str) -> io::Result<u64>,
+) -> Result<Option<String>, E> {
+    let wrong = |(name, expected): (String, u64)| match size(&name) {
+        Ok(found) if found == expected => None,
+        Ok(found) => Some((name.clone(), format!("file {name} has {found} bytes instead of {expected}"))),
+        Err(error) => Some((name.clone(), format!("file {name}: {error}"))),
+    };
+    let suspects: Vec<(String, String)> = live()?.into_iter().filter_map(wrong).collect();
+    if suspects.is_empty() {
+        return Ok(None);
     }
-    Ok(None)
+    let still: BTreeSet<String> = live()?.into_iter().map(|(name, _)| name).collect();
+    Ok(suspects.into_iter().find(|(name, _)| still.contains(name)).map(|(_, reason)| reason))
 }
 
 fn log(level: LogLevel, message: &str) {
@@ -128,7 +145,37 @@ fn log(level: LogLevel, message: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
     use super::*;
+
+    /// What is said of file 1 when it is of this size, and counted on at the first look, and at the second or not.
+    fn said(size: Option<u64>, still_live: bool) -> Option<String> {
+        let looks = Cell::new(0);
+        let live = || {
+            let is_live = looks.replace(looks.get() + 1) == 0 || still_live;
+            let files = [("1.sst", 10), ("2.sst", 20)].into_iter().filter(|(name, _)| is_live || *name != "1.sst");
+            Ok::<_, Infallible>(files.map(|(name, size)| (name.to_owned(), size)).collect())
+        };
+        let found = |name: &str| match name {
+            "1.sst" => size.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
+            _ => Ok(20),
+        };
+        missing(live, found).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_missing_when_it_is_counted_on_after_it_was_not_found() {
+        assert_eq!(said(Some(10), true), None);
+        assert!(said(None, true).is_some_and(|reason| reason.starts_with("file 1.sst: ")));
+        assert_eq!(said(Some(9), true).as_deref(), Some("file 1.sst has 9 bytes instead of 10"));
+    }
+
+    #[test]
+    fn a_file_that_a_compaction_replaced_meanwhile_is_not_missing() {
+        assert_eq!(said(None, false), None);
+    }
 
     #[test]
     fn reports_are_told_apart_by_their_cause() {
