@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use quorate_core::apply::{AppliedIndex, Machine};
 use quorate_core::backend::{Family, View, WriteBatch};
-use quorate_core::log::{Entry, EntryKind, HardState, Index, MemberId, SnapshotMeta};
-use quorate_core::membership::{Change, Member, Membership, Proposed};
+use quorate_core::log::{Entry, HardState, Index, MemberId, SnapshotMeta};
+use quorate_core::membership::{Member, Membership};
 use quorate_core::memory::Memory;
 use quorate_core::node::{Event, FlushPolicy, Node};
 use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing, Window};
@@ -267,7 +267,8 @@ impl Host {
         }
         self.received = None;
         if log.last_group() == 0 {
-            let (hard_state, entries) = founding(self.founds.then_some(&self.seeds));
+            let founders = self.founds.then_some(&self.seeds).into_iter().flat_map(Membership::members);
+            let (hard_state, entries) = replica::first_group(founders.cloned());
             let _ = log.write(Some(hard_state), &entries, None);
             log.adopt(true);
         }
@@ -323,17 +324,4 @@ impl Host {
         let votes = |process: &Process| process.machine.membership().get(self.id).is_some_and(|m| !m.learner);
         !self.removed && self.process.as_deref().is_some_and(votes)
     }
-}
-
-/// The first group of a log: the founders as committed entries, or nothing for a member that was added.
-fn founding(founders: Option<&Membership>) -> (HardState, Vec<Entry>) {
-    let entry = |(index, founder): (Index, &Member)| {
-        let change = Change::AddVoter(founder.clone());
-        let proposed = Proposed { id: Default::default(), change, expected_index: None, learners_max: 0 };
-        let data = replica::founding_entry_data(&proposed.change, proposed.encode());
-        Entry { index, term: 1, kind: EntryKind::Membership, data }
-    };
-    let entries: Vec<Entry> = (1..).zip(founders.into_iter().flat_map(Membership::members)).map(entry).collect();
-    let term = u64::from(!entries.is_empty());
-    (HardState { term, vote: 0, commit: entries.len() as u64 }, entries)
 }

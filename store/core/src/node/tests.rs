@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::*;
 use crate::log::EntryKind;
 use crate::membership::{Change, Member, Membership, Proposed};
-use crate::replica::{LogReadError, Timing, Window, founding_entry_data};
+use crate::replica::{LogReadError, Timing, Window, first_group};
 
 const ELECTION_TICKS: usize = 10;
 const TICK_MS: u64 = 100;
@@ -65,14 +65,7 @@ struct Disk {
 
 impl Disk {
     fn founded(founders: &[MemberId]) -> Disk {
-        let entry = |(index, id): (Index, &MemberId)| {
-            let change = Change::AddVoter(member(*id));
-            let proposed = Proposed { id: CommandId::default(), change, expected_index: None, learners_max: 0 };
-            let data = founding_entry_data(&proposed.change, proposed.encode());
-            Entry { index, term: 1, kind: EntryKind::Membership, data }
-        };
-        let log: Vec<Entry> = (1..).zip(founders).map(entry).collect();
-        let hard_state = HardState { term: 1, vote: 0, commit: log.len() as u64 };
+        let (hard_state, log) = first_group(founders.iter().copied().map(member));
         Disk { hard_state, log: Arc::new(Mutex::new(log)), ..Disk::default() }
     }
 }

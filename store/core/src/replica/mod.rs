@@ -7,6 +7,7 @@ mod clock;
 mod convert;
 mod departure;
 mod fetch;
+mod founding;
 mod loss;
 mod message;
 mod store;
@@ -16,6 +17,7 @@ mod tests;
 pub use clock::ELECTION_TICKS_MAX;
 pub use departure::Departure;
 pub use fetch::{LogRange, READS_MAX};
+pub use founding::{first_group, founding_entry_data};
 pub use loss::Loss;
 pub use message::{DecodeError, Message};
 pub use store::{LogReadError, LogReader};
@@ -510,9 +512,4 @@ impl Replica {
 /// The entry is not one.
 pub fn change_payload(data: &bytes::Bytes) -> Result<bytes::Bytes, DecodeError> {
     Ok(convert::decode_change(data)?.payload)
-}
-
-/// The data of a membership entry that is written without proposing (founding).
-pub fn founding_entry_data(change: &Change, payload: bytes::Bytes) -> bytes::Bytes {
-    convert::encode_change(change, |_| false, payload)
 }

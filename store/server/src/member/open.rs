@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::apply::Machine;
-use quorate_core::log::{Entry, EntryKind, HardState, Index};
-use quorate_core::membership::{Change, Member, Membership, Proposed};
+use quorate_core::log::{Entry, HardState, Index};
+use quorate_core::membership::{Member, Membership};
 use quorate_core::node::Node;
 use quorate_core::replica::{self, LogReadError, LogReader, MEMORY_BYTES_MAX, Start, Timing, Window};
 use quorate_core::wal_format::Group;
@@ -18,9 +18,6 @@ use crate::driver::flush_policy;
 use crate::snapshot::Storage;
 use crate::store::{Identity, Timers};
 use crate::wal::{self, Wal, WalReader};
-
-/// Term of the entries that found a cluster (etcd's).
-const FOUNDING_TERM: u64 = 1;
 
 /// A member that is ready to run.
 pub struct Opened {
@@ -128,20 +125,9 @@ fn begin_log(wal: &mut Wal, origin: Origin, members: &[Seed]) -> Result<(), Erro
         Origin::Founded => members,
         Origin::Admitted => &[],
     };
-    let entries: Vec<Entry> = (1..)
-        .zip(founded)
-        .map(|(index, seed)| {
-            let change = Change::AddVoter(member_of(seed));
-            let proposed = Proposed { id: Default::default(), change, expected_index: None, learners_max: 0 };
-            let data = replica::founding_entry_data(&proposed.change, proposed.encode());
-            Entry { index, term: FOUNDING_TERM, kind: EntryKind::Membership, data }
-        })
-        .collect();
-    let commit = entries.len() as u64;
-    let term = if entries.is_empty() { 0 } else { FOUNDING_TERM };
-    let hard_state = Some(HardState { term, vote: 0, commit });
-    let number = wal.last_group() + 1;
-    wal.append(Group { number, commit, hard_state, entries: &entries, marker: None })?;
+    let (hard_state, entries) = replica::first_group(founded.iter().map(member_of));
+    let (number, commit) = (wal.last_group() + 1, hard_state.commit);
+    wal.append(Group { number, commit, hard_state: Some(hard_state), entries: &entries, marker: None })?;
     Ok(())
 }
 
