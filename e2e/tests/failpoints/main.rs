@@ -1,6 +1,6 @@
 //! Real servers that end at named points of the code, between any two steps that a crash may part: writing and syncing the log,
-//! its segments, the database's batches and flushes, the sweep, every step of a snapshot and of a recovery. Each is started again and must hold what
-//! it acknowledged.
+//! its segments, the database's batches and flushes, the sweep, every step of a snapshot and of a recovery. Each is started again and
+//! must hold what it acknowledged.
 //!
 //! The binary `quorate-failpoints` is the server built with its feature `failpoints` (scripts/stages.sh builds it); the one that is
 //! released has no such points.

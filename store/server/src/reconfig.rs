@@ -111,13 +111,11 @@ mod tests {
     use quorate_core::membership::Member;
 
     fn cluster(started: &[bool]) -> Membership {
-        let mut membership = Membership::default();
-        for (id, started) in (1..).zip(started) {
+        let member = |(id, started): (u64, &bool)| {
             let name = if *started { format!("m{id}") } else { String::new() };
-            let member = Member { id, name, peer_urls: vec![format!("http://p{id}")], ..Default::default() };
-            membership.apply(id, Change::AddVoter(member));
-        }
-        membership
+            Member { id, name, peer_urls: vec![format!("http://p{id}")], ..Default::default() }
+        };
+        Membership::seeded((1..).zip(started).map(member))
     }
 
     #[test]

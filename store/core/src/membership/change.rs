@@ -216,11 +216,7 @@ mod tests {
     }
 
     fn three() -> Membership {
-        let mut membership = Membership::default();
-        for id in 1..=3 {
-            membership.apply(id, Change::AddVoter(member(id)));
-        }
-        membership
+        Membership::seeded((1..=3).map(member))
     }
 
     #[test]

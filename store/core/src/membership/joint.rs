@@ -104,10 +104,7 @@ mod tests {
 
     /// Voters 1 to 3 and learners 4 and 5.
     fn cluster() -> Membership {
-        let mut membership = Membership::default();
-        for id in 1..=3 {
-            membership.apply(id, Change::AddVoter(member(id)));
-        }
+        let mut membership = Membership::seeded((1..=3).map(member));
         membership.apply(4, Change::Joint(vec![add(4), add(5)]));
         membership.apply(5, Change::Leave);
         membership

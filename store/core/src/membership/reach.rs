@@ -90,15 +90,12 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::{Change, Member};
+    use crate::membership::Member;
 
     fn membership(members: &[(MemberId, &str)]) -> Membership {
-        let mut membership = Membership::default();
-        for (index, (id, url)) in (1..).zip(members) {
-            let member = Member { id: *id, peer_urls: vec![(*url).to_owned()], ..Default::default() };
-            membership.apply(index, Change::AddVoter(member));
-        }
-        membership
+        let member =
+            |(id, url): &(MemberId, &str)| Member { id: *id, peer_urls: vec![(*url).to_owned()], ..Default::default() };
+        Membership::seeded(members.iter().map(member))
     }
 
     fn word(index: Index, url: &str) -> Word {

@@ -37,12 +37,8 @@ mod tests {
     }
 
     fn cluster() -> Membership {
-        let mut membership = Membership::default();
-        for id in 1..=3 {
-            membership.apply(id, Change::AddVoter(member(id)));
-        }
-        membership.apply(4, Change::AddLearner(member(4)));
-        membership
+        let learner = Member { learner: true, ..member(4) };
+        Membership::seeded((1..=3).map(member).chain([learner]))
     }
 
     #[test]

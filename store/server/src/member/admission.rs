@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use quorate_api::admin::RecoverRequest;
 use quorate_core::membership;
 use tokio::sync::watch;
 
@@ -325,7 +326,7 @@ impl Admission {
     ///
     /// # Errors
     /// Why this member must not be recovered so, or the disk.
-    pub fn recover(&self, request: &recovery::Request) -> Result<Recovery, Refused> {
+    pub fn recover(&self, request: &RecoverRequest) -> Result<Recovery, Refused> {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = self.directory()?;
         let (store, phase) = (self.store(), self.phase());

@@ -13,7 +13,7 @@ mod serve;
 
 pub use admission::{Admission, Phase, Planes, Refused, unix_seconds};
 pub use open::{Opened, Reader, database_options, open};
-pub use recovery::{INCIDENT_BYTES_MAX, Request as RecoverRequest};
+pub use recovery::INCIDENT_BYTES_MAX;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! decided; and before the fence it had heard of no leader for an election timeout, which is so in no member that a leader
 //! reaches. That the others are lost for ever it cannot know: whoever asks must have evidence for each of them.
 
+use quorate_api::admin::RecoverRequest;
 use quorate_core::log::MemberId;
 use quorate_core::membership::{Membership, recovered_cluster_id};
 
@@ -14,20 +15,6 @@ use crate::directory::{Member, Recovery};
 
 /// Bytes of the word for an incident.
 pub const INCIDENT_BYTES_MAX: usize = 256;
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The cluster that lost its quorum.
-    pub cluster_id: u64,
-    pub member_id: MemberId,
-    pub disk_id: String,
-    /// Empty outside Kubernetes.
-    pub owner_uid: String,
-    pub incident: String,
-    /// The id that the new cluster must get; 0 = whatever it is.
-    pub expected_cluster_id: u64,
-}
 
 /// What the running member holds.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +85,12 @@ pub enum Refused {
 ///
 /// # Errors
 /// Why it is refused, with the remedy.
-pub fn decide(member: &Member, phase: Phase, held: Option<Held<'_>>, request: &Request) -> Result<Decision, Refused> {
+pub fn decide(
+    member: &Member,
+    phase: Phase,
+    held: Option<Held<'_>>,
+    request: &RecoverRequest,
+) -> Result<Decision, Refused> {
     if let Some(known) = repeated(member, request)? {
         return Ok(Decision::Known(known));
     }
@@ -121,12 +113,12 @@ pub fn decide(member: &Member, phase: Phase, held: Option<Held<'_>>, request: &R
     }
     let cluster_id = recovered_cluster_id(request.cluster_id, id, &request.incident);
     check_expected(request, cluster_id)?;
-    let Request { cluster_id: from_cluster_id, incident, .. } = request.clone();
+    let RecoverRequest { cluster_id: from_cluster_id, incident, .. } = request.clone();
     Ok(Decision::Begin(Recovery { incident, from_cluster_id, cluster_id, done: false }))
 }
 
 /// Checks that the request means this directory, and finds what it repeats.
-fn repeated(member: &Member, request: &Request) -> Result<Option<Recovery>, Refused> {
+fn repeated(member: &Member, request: &RecoverRequest) -> Result<Option<Recovery>, Refused> {
     if let Some(tombstone) = &member.tombstone {
         return Err(Refused::Removed { cluster_id: tombstone.cluster_id, member_id: tombstone.member_id });
     }
@@ -159,7 +151,7 @@ fn repeated(member: &Member, request: &Request) -> Result<Option<Recovery>, Refu
     Ok(None)
 }
 
-fn check_expected(request: &Request, made: u64) -> Result<(), Refused> {
+fn check_expected(request: &RecoverRequest, made: u64) -> Result<(), Refused> {
     match request.expected_cluster_id {
         0 => Ok(()),
         expected if expected == made => Ok(()),
@@ -188,8 +180,8 @@ mod tests {
         }
     }
 
-    fn request() -> Request {
-        Request {
+    fn request() -> RecoverRequest {
+        RecoverRequest {
             cluster_id: OLD,
             member_id: 1,
             disk_id: DISK.into(),
@@ -200,15 +192,14 @@ mod tests {
     }
 
     fn voters(ids: &[MemberId]) -> Membership {
-        let mut membership = Membership::default();
-        for (index, id) in (1..).zip(ids) {
+        let member = |id: &MemberId| {
             let peer_urls = vec![format!("http://p{id}:2380")];
-            membership.apply(index, Change::AddVoter(membership::Member { id: *id, peer_urls, ..Default::default() }));
-        }
-        membership
+            membership::Member { id: *id, peer_urls, ..Default::default() }
+        };
+        Membership::seeded(ids.iter().map(member))
     }
 
-    fn decided(member: &Member, membership: &Membership, request: &Request) -> Result<Decision, Refused> {
+    fn decided(member: &Member, membership: &Membership, request: &RecoverRequest) -> Result<Decision, Refused> {
         decide(member, Phase::Fenced, Some(Held { membership, is_quarantined: false }), request)
     }
 
@@ -226,7 +217,7 @@ mod tests {
     fn a_fenced_voter_of_a_cluster_without_a_leader_is_recovered_under_a_new_id() {
         let id = recovered_cluster_id(OLD, 1, "i-1");
         let recovery = Recovery { incident: "i-1".into(), from_cluster_id: OLD, cluster_id: id, done: false };
-        let expected = Request { expected_cluster_id: id, ..request() };
+        let expected = RecoverRequest { expected_cluster_id: id, ..request() };
         for request in [request(), expected] {
             assert_eq!(decided(&member(), &voters(&[1, 2]), &request), Ok(Decision::Begin(recovery.clone())));
         }
@@ -235,18 +226,18 @@ mod tests {
     #[test]
     fn a_request_that_means_anything_else_is_refused() {
         let refusals = [
-            (Request { cluster_id: 9, ..request() }, Refused::Cluster { own: OLD, given: 9 }),
-            (Request { member_id: 2, ..request() }, Refused::Member { own: 1, given: 2 }),
+            (RecoverRequest { cluster_id: 9, ..request() }, Refused::Cluster { own: OLD, given: 9 }),
+            (RecoverRequest { member_id: 2, ..request() }, Refused::Member { own: 1, given: 2 }),
             (
-                Request { disk_id: "other".into(), ..request() },
+                RecoverRequest { disk_id: "other".into(), ..request() },
                 Refused::Disk { own: DISK.into(), given: "other".into() },
             ),
             (
-                Request { owner_uid: String::new(), ..request() },
+                RecoverRequest { owner_uid: String::new(), ..request() },
                 Refused::Owner { own: "uid".into(), given: String::new() },
             ),
             (
-                Request { expected_cluster_id: 5, ..request() },
+                RecoverRequest { expected_cluster_id: 5, ..request() },
                 Refused::NewCluster { made: recovered_cluster_id(OLD, 1, "i-1"), expected: 5 },
             ),
         ];
@@ -284,9 +275,9 @@ mod tests {
         for (member, done) in [(pending, false), (done, true)] {
             let known = Ok(Decision::Known(Recovery { done, ..recovery.clone() }));
             assert_eq!(decide(&member, Phase::Starting, None, &request()), known);
-            let other = decide(&member, Phase::Starting, None, &Request { incident: "i-2".into(), ..request() });
+            let other = decide(&member, Phase::Starting, None, &RecoverRequest { incident: "i-2".into(), ..request() });
             assert!(matches!(other, Err(Refused::OtherIncident { .. })), "{other:?}");
-            let expecting = Request { expected_cluster_id: 5, ..request() };
+            let expecting = RecoverRequest { expected_cluster_id: 5, ..request() };
             let expecting = decide(&member, Phase::Starting, None, &expecting);
             assert_eq!(expecting, Err(Refused::NewCluster { made: recovery.cluster_id, expected: 5 }));
         }
@@ -298,7 +289,7 @@ mod tests {
         assert!(!member.is_fenced() && !member.fenced_leaderless);
         member.set_fence(2, true).unwrap();
         member.fenced_leaderless = true;
-        let again = Request { cluster_id: first.cluster_id, ..request() };
+        let again = RecoverRequest { cluster_id: first.cluster_id, ..request() };
         let Ok(Decision::Begin(second)) = decided(&member, &voters(&[1, 5]), &again) else { panic!() };
         assert_eq!(second.from_cluster_id, first.cluster_id);
         assert!(![OLD, first.cluster_id].contains(&second.cluster_id));

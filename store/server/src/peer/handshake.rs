@@ -244,12 +244,9 @@ mod tests {
     }
 
     fn membership() -> Membership {
-        let mut membership = Membership::default();
-        for id in 1..=3 {
-            let member =
-                Member { id, peer_urls: vec![format!("p{id}")], disk_id: format!("d{id}"), ..Default::default() };
-            membership.apply(id, Change::AddVoter(member));
-        }
+        let member =
+            |id| Member { id, peer_urls: vec![format!("p{id}")], disk_id: format!("d{id}"), ..Default::default() };
+        let mut membership = Membership::seeded((1..=3).map(member));
         membership.apply(4, Change::Remove(3));
         membership
     }

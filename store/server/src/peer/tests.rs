@@ -16,11 +16,8 @@ const FRAMES: usize = 40;
 const FRAME_BYTES: usize = 100_000;
 
 fn membership(urls: &[String]) -> Membership {
-    let mut membership = Membership::default();
-    for (id, url) in (1..).zip(urls) {
-        membership.apply(id, Change::AddVoter(Member { id, peer_urls: vec![url.clone()], ..Default::default() }));
-    }
-    membership
+    let member = |(id, url): (u64, &String)| Member { id, peer_urls: vec![url.clone()], ..Default::default() };
+    Membership::seeded((1..).zip(urls).map(member))
 }
 
 fn peers(member_id: MemberId, membership: &Membership, inbox: Inbox) -> Peers {

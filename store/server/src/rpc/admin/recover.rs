@@ -4,20 +4,17 @@ use quorate_api::admin;
 use tonic::Status;
 
 use super::{AdminService, blocking, refused};
-use crate::member::{INCIDENT_BYTES_MAX, RecoverRequest};
+use crate::member::INCIDENT_BYTES_MAX;
 
 impl AdminService {
     pub(super) async fn begin_recovery(
         &self,
         request: admin::RecoverRequest,
     ) -> Result<admin::RecoverResponse, Status> {
-        let admin::RecoverRequest { cluster_id, member_id, disk_id, owner_uid, incident, expected_cluster_id } =
-            request;
-        if incident.is_empty() || incident.len() > INCIDENT_BYTES_MAX {
-            let bytes = incident.len();
+        let (member_id, bytes) = (request.member_id, request.incident.len());
+        if bytes == 0 || bytes > INCIDENT_BYTES_MAX {
             return Err(Status::invalid_argument(format!("incident has {bytes} bytes, not 1 to {INCIDENT_BYTES_MAX}")));
         }
-        let request = RecoverRequest { cluster_id, member_id, disk_id, owner_uid, incident, expected_cluster_id };
         // No fence is lifted meanwhile.
         let _one = self.changing.lock().await;
         let admission = self.admission.clone();
