@@ -5,6 +5,9 @@
 //! acknowledgement, can neither commit nor build such a snapshot, and both wait for ever (`quorate-sim --seed 1233`). So a request above
 //! what is committed lapses after an election timeout, at either end: entries are sent and acknowledged again, and when they are
 //! committed the member asks anew.
+//!
+//! A snapshot that ends before the log does was built for an earlier request, and comes late: to a process that has started anew and
+//! acknowledged more since. Raft takes whatever comes while it waits, and would drop the log beyond (`quorate-sim --seed 2253`).
 
 use raft::eraftpb::MessageType;
 use raft::{INVALID_INDEX, ProgressState, StateRole};
@@ -44,6 +47,21 @@ impl Replica {
         // Errors say that raft has no use for it.
         let _ = self.node.step(message.clone());
         self.node.raft.pending_request_snapshot = request;
+    }
+
+    /// Steps a message; a snapshot that ends before this member's log as one that nobody asked for, which replaces no log that it agrees
+    /// with.
+    pub(super) fn step_asked(&mut self, message: raft::eraftpb::Message) {
+        let raft = &mut self.node.raft;
+        let is_early = message.get_msg_type() == MessageType::MsgSnapshot
+            && message.get_snapshot().get_metadata().index < raft.raft_log.last_index();
+        let request = if is_early { std::mem::take(&mut raft.pending_request_snapshot) } else { INVALID_INDEX };
+        // Errors say that the message was local, from a peer that is not in the configuration, or a dropped proposal, which
+        // never comes by message here.
+        let _ = self.node.step(message);
+        if request != INVALID_INDEX && self.node.snap().is_none() {
+            self.node.raft.pending_request_snapshot = request;
+        }
     }
 
     /// Lets requests lapse that wait for an election timeout for what cannot be committed. To be called with every tick.

@@ -347,9 +347,7 @@ impl Replica {
         }
         self.hear_commit(message.get_msg_type(), message.term, message.commit);
         self.answer_heartbeat(&message);
-        // Errors say that the message was local, from a peer that is not in the configuration, or a dropped proposal, which
-        // never comes by message here.
-        let _ = self.node.step(message);
+        self.step_asked(message);
         self.overwrite_election_timeout();
         Ok(())
     }

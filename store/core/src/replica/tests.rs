@@ -330,6 +330,31 @@ fn a_request_for_a_snapshot_of_what_is_not_committed_lapses_and_entries_are_take
     assert!(!append_to_first(&mut replica, 4, 2), "it waits for another snapshot");
 }
 
+/// Member 2 sends a snapshot; returns whether it was taken.
+fn snapshot_to_first(replica: &mut Replica, index: Index, term: Term) -> bool {
+    let conf_state = ConfState { voters: vec![1, 2], ..Default::default() };
+    let mut snapshot = message(MessageType::MsgSnapshot, 2, 2);
+    snapshot.set_snapshot(convert::raft_snapshot(&SnapshotMeta { index, term, conf_state }));
+    step(replica, snapshot);
+    let mut taken = false;
+    while replica.has_output() {
+        let output = replica.output();
+        taken |= output.persist.snapshot.is_some();
+        replica.persisted(output.persist.number);
+    }
+    taken
+}
+
+#[test]
+fn a_snapshot_that_ends_before_the_log_takes_nothing_away_that_was_acknowledged() {
+    let mut replica = asking();
+    assert!(!snapshot_to_first(&mut replica, 2, 1), "entry 3 would be lost");
+    assert_eq!(replica.last_index(), 3);
+    assert!(!append_to_first(&mut replica, 3, 2), "it waits for the right one");
+    assert!(snapshot_to_first(&mut replica, 3, 2));
+    assert!(append_to_first(&mut replica, 3, 2), "it waits no more");
+}
+
 #[test]
 fn a_request_for_a_snapshot_of_what_is_committed_does_not_lapse() {
     let mut replica = asking();
