@@ -122,8 +122,8 @@ impl Rule {
                 "from there on Go's sort leaves the order of equals open; Quorate keeps that of the keys",
             ),
             Rule::OwnCorruption => (
-                "No CORRUPT alarm names the member that is asked",
-                "etcd goes on serving its reads; Quorate serves nothing of it until it is rebuilt",
+                "No CORRUPT alarm names the member that is asked, or nobody (0)",
+                "etcd goes on serving its reads; Quorate serves nothing of it until it is rebuilt, and lowers nobody's when members agree",
             ),
             Rule::WhoAnswers => (
                 "With three members of Quorate: `cluster_id`, `member_id` and `raft_term` of headers",

@@ -241,7 +241,7 @@ impl Pair {
                 let request: pb::AlarmRequest = request.transcode_to().ok()?;
                 let its_own = Word::of(request.member_id.cast_signed()) == Some(Word::Member(0));
                 let raises = request.action() == AlarmAction::Activate && request.alarm() == pb::AlarmType::Corrupt;
-                (its_own && raises).then_some(Rule::OwnCorruption)
+                ((its_own || request.member_id == 0) && raises).then_some(Rule::OwnCorruption)
             }
             "Cluster.MemberUpdate" => {
                 let request: pb::MemberUpdateRequest = request.transcode_to().ok()?;

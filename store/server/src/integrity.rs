@@ -1,11 +1,15 @@
 //! The leader compares the members' rolling hashes (`core/integrity`) and raises CORRUPT for a member that has come to another state.
-//! That member serves nobody then, and is rebuilt from the others by `quoratectl member rebuild`.
+//! That member serves nobody then, and is rebuilt from the others by `quoratectl member rebuild`. While nobody knows who is right the
+//! alarm is nobody's (`integrity::NOBODY`), and all serve nobody.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use quorate_core::integrity::{Report, Verdict, compare};
+use quorate_api::etcdserverpb::alarm_request::AlarmAction;
+use quorate_core::apply::Alarms;
+use quorate_core::command::Request;
+use quorate_core::integrity::{Confession, Report, Verdict, alarms_of, compare, named};
 use quorate_core::log::MemberId;
 
 use crate::peer::{Call, Reply};
@@ -13,9 +17,8 @@ use crate::store::Store;
 
 /// Between two comparisons; each costs a frame and its answer per member.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two tries to raise this member's own alarm.
-const CONFESS_AGAIN: Duration = Duration::from_secs(2);
-const CONFESS_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How often a member that found damage looks whether to raise its alarm again.
+const CONFESS_LOOK: Duration = Duration::from_secs(1);
 /// A member that does not answer is compared the next time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -33,48 +36,47 @@ pub async fn watch(store: Store) {
 
 /// Raises this member's own CORRUPT alarm when it found damage (`store/recovery`), until the cluster knows; ends with the server.
 pub async fn confess(store: Store) {
-    let mut changes = store.changes();
-    let this = store.identity().member_id;
-    while changes.changed().await.is_ok() && !store.0.inbox.is_closed() {
-        if !store.is_damaged() || store.is_corrupt(this) {
-            continue;
+    let (began, mut confession, mut changes) = (Instant::now(), Confession::default(), store.changes());
+    while !store.0.inbox.is_closed() {
+        let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if confession.is_due(now_ms, store.is_damaged(), store.is_corrupt(store.identity().member_id))
+            && let Err(error) = store.set_corrupt(true).await
+        {
+            tracing::warn!(%error, "cannot confirm that the CORRUPT alarm is raised, trying again");
         }
-        let mut pause = CONFESS_AGAIN;
-        while store.is_damaged() && !store.0.inbox.is_closed() {
-            match store.set_corrupt(this, true).await {
-                Ok(()) => break,
-                Err(error) => tracing::warn!(%error, "cannot confirm that the CORRUPT alarm is raised, trying again"),
-            }
-            tokio::time::sleep(pause).await;
-            // A member that applies nothing any more never sees its own alarm.
-            pause = (pause * 2).min(CONFESS_AGAIN_MAX);
+        // Damage shows as a change; the timeout is for what did not come of the last try.
+        if let Ok(Err(_)) = tokio::time::timeout(CONFESS_LOOK, changes.changed()).await {
+            return;
         }
     }
 }
 
 async fn compare_once(store: &Store) {
     let reports = reports(store).await;
-    let (revision, members, decided) = match compare(&reports) {
-        Verdict::Equal => return,
-        Verdict::Diverged { revision, members } => (revision, members, true),
-        Verdict::Undecided { revision, members } => (revision, members, false),
-    };
-    for id in members {
-        if store.is_corrupt(id) {
-            continue;
-        }
-        let member = format!("{id:x}");
-        if decided {
-            tracing::error!(
+    let alarms: Alarms = store.status().alarms.iter().copied().collect();
+    let membership = store.membership();
+    let voters = membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
+    let verdict = compare(&named(reports, &alarms), &voters);
+    for alarm in alarms_of(&verdict, &alarms, |id| membership.is_removed(id)) {
+        let member = format!("{:x}", alarm.member_id);
+        match (&verdict, alarm.action()) {
+            (Verdict::Diverged { revision, .. }, AlarmAction::Activate) => tracing::error!(
                 member,
                 revision,
                 "a member's data differ from the majority's; rebuild it: quoratectl member rebuild"
-            );
-        } else {
-            tracing::error!(member, revision, "members' data differ and no majority says whose are right");
+            ),
+            (Verdict::Undecided { revision }, AlarmAction::Activate) => tracing::error!(
+                revision,
+                "members' data differ and no majority of the voters says whose are right, so nobody serves them: start the members \
+                 that do not answer, or rebuild those that you know to be wrong: quoratectl member rebuild"
+            ),
+            _ => tracing::info!(
+                member,
+                "the CORRUPT alarm is lowered: a majority agrees again, or the member was removed"
+            ),
         }
-        if let Err(error) = store.set_corrupt(id, true).await {
-            tracing::warn!(member, %error, "cannot raise the CORRUPT alarm, trying again");
+        if let Err(error) = store.propose(Request::Alarm(alarm)).await {
+            tracing::warn!(member, %error, "cannot raise or lower the CORRUPT alarm, trying again");
         }
     }
 }

@@ -1,13 +1,11 @@
 //! etcd's strict checks before a membership change: it must not take the quorum away, judged by who has started and who has been
-//! connected for a while. They protect users of etcd's own Cluster calls; the operator's guarded changes have rules of their own.
-//! And who leads when a leader goes. Pure.
+//! connected for a while. They protect users of etcd's own Cluster calls; the operator's guarded changes have rules of their own. Pure.
 
 use std::collections::BTreeSet;
 
 use quorate_api::Error as ApiError;
 use quorate_core::log::MemberId;
 use quorate_core::membership::{Change, Membership};
-use quorate_core::replica::Progress;
 
 fn quorum(voters: usize) -> usize {
     voters / 2 + 1
@@ -95,16 +93,6 @@ fn check_removal(
     if active - 1 < 1 + (count) / 2 { Err(ApiError::Unhealthy) } else { Ok(()) }
 }
 
-/// Who should lead instead of `this`: the most caught-up other voter that was heard of lately. `progress` is the leader's, so nobody
-/// is found on other members.
-pub fn successor(progress: &[Progress], membership: &Membership, this: MemberId) -> Option<MemberId> {
-    progress
-        .iter()
-        .filter(|progress| progress.id != this && progress.recently_active && membership.is_lasting_voter(progress.id))
-        .max_by_key(|progress| progress.match_index)
-        .map(|progress| progress.id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,18 +104,6 @@ mod tests {
             Member { id, name, peer_urls: vec![format!("http://p{id}")], ..Default::default() }
         };
         Membership::seeded((1..).zip(started).map(member))
-    }
-
-    #[test]
-    fn the_most_caught_up_other_voter_that_is_alive_succeeds() {
-        let mut membership = cluster(&[true, true, true]);
-        membership
-            .apply(4, Change::AddLearner(Member { id: 4, peer_urls: vec!["http://p4".into()], ..Default::default() }));
-        let at = |id, match_index, recently_active| Progress { id, match_index, recently_active };
-        let all = [at(1, 9, true), at(2, 7, true), at(3, 8, true), at(4, 9, true)];
-        assert_eq!(successor(&all, &membership, 1), Some(3));
-        assert_eq!(successor(&[at(1, 9, true), at(2, 7, true), at(3, 8, false)], &membership, 1), Some(2));
-        assert_eq!(successor(&[at(1, 9, true)], &membership, 1), None);
     }
 
     #[test]
@@ -145,14 +121,6 @@ mod tests {
             let active = active.into_iter().collect();
             assert_eq!(check_joint(&membership, &replace, &active), expected, "{active:?} are alive");
         }
-    }
-
-    #[test]
-    fn a_member_that_leaves_is_no_successor() {
-        let mut membership = cluster(&[true, true, true]);
-        membership.apply(4, Change::Joint(vec![Change::Remove(3), Change::Remove(1)]));
-        let at = |id, match_index| Progress { id, match_index, recently_active: true };
-        assert_eq!(successor(&[at(1, 9), at(2, 7), at(3, 8)], &membership, 1), Some(2));
     }
 
     #[test]

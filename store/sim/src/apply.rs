@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::host::Host;
 use crate::model::Answer;
 use crate::options::Bug;
+use crate::taint;
 use crate::tamper;
 use crate::world::unreclaimed_bytes;
 
@@ -25,7 +26,10 @@ impl Cluster {
         let bug = self.options.bug;
         let quota = limits.quota_bytes;
         let damaged = |entry| tamper::entry(bug, entry, &process.machine, quota);
-        let made_of: Vec<(Entry, Entry)> = entries.into_iter().map(|entry| (entry.clone(), damaged(entry))).collect();
+        let mut made_of: Vec<(Entry, Entry)> =
+            entries.into_iter().map(|entry| (entry.clone(), damaged(entry))).collect();
+        let diverges = host.diverges && made_of.iter_mut().any(|(_, entry)| taint::change_put(entry));
+        host.diverges &= !diverges;
         let mut turn = process.machine.turn(&process.live, limits);
         for (original, entry) in &made_of {
             let mut entry = entry.clone();
@@ -39,7 +43,12 @@ impl Cluster {
                 return self.halt(host, &format!("cannot apply {index}: {error}"), entries);
             }
         }
-        let applied = turn.finish();
+        let mut applied = turn.finish();
+        if diverges {
+            taint::mark(&mut applied.batch);
+            self.world.counts.add("entries applied as something else");
+            self.mark(host.id, "applies something else", [0, 0, 0]);
+        }
         let level = process.machine.feature_level();
         if level > host.knows {
             self.check_known(host, level);
@@ -61,8 +70,10 @@ impl Cluster {
         process.live.write(&batch);
         process.unflushed.push(batch);
         let index = applied.applied.index;
-        self.world.applied(host.id, index, applied.revision, applied.compact_revision);
-        if index.is_multiple_of(HASH_EVERY) && !process.live.is_damaged() {
+        if !taint::is_wrong(&process.live) {
+            self.world.applied(host.id, index, applied.revision, applied.compact_revision);
+        }
+        if index.is_multiple_of(HASH_EVERY) && !process.live.is_damaged() && !taint::is_wrong(&process.live) {
             self.world.hash(host.id, &process.live);
             self.world.compare_state(host.id, &process.machine, &process.live);
         }
@@ -75,10 +86,13 @@ impl Cluster {
         let Some(process) = &mut host.process else { return };
         process.hub.publish(applied.revision, applied.compact_revision, applied.events);
         process.answered = process.answered.max(applied.revision);
+        let wrong = taint::is_wrong(&process.live);
         let mut answers = Vec::new();
         for outcome in applied.outcomes {
             let answer = Answer::of(&outcome.result);
-            self.world.outcome(host.id, outcome.id, &answer);
+            if !wrong {
+                self.world.outcome(host.id, outcome.id, &answer);
+            }
             if outcome.id.member == host.id
                 && outcome.id.boot == host.boot
                 && let Some(operation) = process.waiting.remove(&outcome.id.counter)
@@ -87,7 +101,11 @@ impl Cluster {
             }
         }
         for (operation, answer) in answers {
-            self.reply(operation, answer);
+            if wrong {
+                self.unheard(operation);
+            } else {
+                self.reply(operation, answer);
+            }
         }
         if applied.no_space {
             self.propose_no_space(host);

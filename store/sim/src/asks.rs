@@ -105,7 +105,9 @@ impl Cluster {
 
     /// Lowers the NOSPACE of some member.
     fn disarm(&mut self) -> pb::AlarmRequest {
-        let raised: Vec<(i32, u64)> = self.world.model.alarms.iter().copied().collect();
+        let no_space = i32::from(pb::AlarmType::Nospace);
+        let raised = self.world.model.alarms.iter().copied().filter(|(alarm, _)| *alarm == no_space);
+        let raised: Vec<(i32, u64)> = raised.collect();
         let (alarm, member_id) = self.chance.pick(&raised);
         let action = pb::alarm_request::AlarmAction::Deactivate.into();
         pb::AlarmRequest { action, member_id, alarm }

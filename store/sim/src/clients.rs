@@ -13,6 +13,7 @@ use crate::host::{Host, Process};
 use crate::leases::is_question;
 use crate::model::Answer;
 use crate::options::Bug;
+use crate::taint;
 use crate::world::Floor;
 
 /// How long a client waits, for a clients' library's usual patience; once the faults have ended everybody has the longest.
@@ -103,6 +104,11 @@ impl Cluster {
         if process.machine.applied().index < process.serve_from {
             return false;
         }
+        if self.refuses(host) && !matches!(asked, Asked::Write { request: Request::Alarm(_), .. }) {
+            self.world.counts.add("integrity: requests refused by a member with wrong data");
+            return false;
+        }
+        let Some(process) = &mut host.process else { return false };
         let event = match &mut asked {
             Asked::Write { request, id } => {
                 process.next_counter += 1;
@@ -154,6 +160,10 @@ impl Cluster {
         if self.applied_question(host, operation) {
             return;
         }
+        if self.refuses(host) {
+            return self.unheard(operation);
+        }
+        let known = host.is_quarantined();
         let Some(process) = &mut host.process else { return };
         let Some(Operation { asked: Asked::Linearizable(range) | Asked::Serializable(range), .. }) =
             self.operations.get(&operation)
@@ -162,11 +172,29 @@ impl Cluster {
         };
         let answer = match read(process, range) {
             Ok(answer) => answer,
-            Err(error) => return self.fail(host, &format!("cannot read: {error}")),
+            Err(error) => {
+                self.unheard(operation);
+                return self.cannot_read(host, &format!("cannot read: {error}"));
+            }
         };
+        if taint::is_wrong(&process.live) && !known {
+            return self.unheard(operation);
+        }
         self.world.served(host.id, process.machine.applied().index, range, &answer);
         process.answered = process.answered.max(answer.revision);
         self.reply(operation, answer);
+    }
+
+    /// The client is told nothing that counts: the member refuses, or its data are wrong and nobody knows yet.
+    pub(crate) fn unheard(&mut self, operation: u64) {
+        let Some(Operation { client, asked, began, .. }) = self.operations.remove(&operation) else { return };
+        if let Asked::Write { id, .. } = &asked {
+            // The history knows what became of it, and needs no guess.
+            let executed = self.world.executed(*id).map(|executed| (self.now, executed.answer.clone()));
+            self.record(&asked, began, executed);
+        }
+        let think = self.chance.between(5_000, 120_000);
+        self.at(self.now + think, What::Client { client });
     }
 
     /// Sends an answer on its way.
@@ -229,7 +257,8 @@ impl Cluster {
         self.record(&asked, began, None);
         self.note(0, "operation {} times out", [operation, 0, 0]);
         self.world.counts.add("operations timed out");
-        if began >= self.options.fault_micros + SETTLE_MICROS {
+        // A lease that expires under CORRUPT cannot be answered for before the alarm is lowered.
+        if began >= self.settled_at() && self.now > self.world.corrupt_at + TIMEOUT_MICROS_MAX {
             self.world.violate(format!("operation {operation} was not answered although the faults ended long ago"));
         }
         self.at(self.now + 1_000, What::Client { client });

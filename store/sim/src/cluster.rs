@@ -178,6 +178,8 @@ pub struct Cluster {
     pub(crate) founded: u64,
     /// Applied entries that stay in the log.
     pub(crate) keep_entries: u64,
+    /// Members reread their rows.
+    pub(crate) scrubs: bool,
     /// Of the versions that founders begin with.
     older: Chance,
     /// The term that was led when everything had come to rest.
@@ -224,6 +226,7 @@ impl Cluster {
             wanted: options.members,
             next_id: founders.len() as u64 + 1,
             founded: founders.len() as u64,
+            scrubs: Chance::new(seed ^ 0x7363_7275).percent(50),
             older: Chance::new(seed ^ 0x6f6c_6465),
             settled_term: 0,
             operations: BTreeMap::new(),
@@ -292,7 +295,7 @@ impl Cluster {
         self.at(calm + REBUILD_MICROS, What::Repair);
         self.at(calm + YOUNGEST_LEADS_MICROS, What::YoungestLeads);
         self.at(calm + JOIN_MICROS, What::Join);
-        self.at(calm + SETTLE_MICROS, What::Settled);
+        self.at(self.settled_at(), What::Settled);
         for client in 0..self.options.clients + KEEPERS {
             self.at(300_000, What::Client { client });
         }
@@ -301,17 +304,22 @@ impl Cluster {
         }
         self.at(end - REST_MICROS / 2, What::Settle);
         while let Some(((at, _), what)) = self.queue.pop_first() {
-            if at >= end || self.world.violation.is_some() {
+            if at >= end || self.world.is_over() {
                 break;
             }
             self.now = at;
             self.world.now = at;
             self.happen(what);
         }
-        if self.world.violation.is_none() {
+        if !self.world.is_over() {
             self.check_converged();
             self.world.finish();
         }
+    }
+
+    /// When everything works again.
+    pub(crate) fn settled_at(&self) -> u64 {
+        self.options.fault_micros + SETTLE_MICROS
     }
 
     /// What was found, and how long it took, in simulated microseconds.

@@ -4,6 +4,7 @@ use quorate_core::log::MemberId;
 
 use crate::cluster::Cluster;
 use crate::host::Host;
+use crate::taint;
 
 impl Cluster {
     /// The member that leads and knows what is committed, of the highest term.
@@ -23,7 +24,8 @@ impl Cluster {
     /// No storm of elections, and no change of members that never ends.
     fn check_at_rest(&mut self) {
         let (settled, term) = (self.settled_term, self.leader_term());
-        if settled != term {
+        // Under CORRUPT a leader whose data are wrong hands over.
+        if settled != term && self.world.corrupt_at < self.settled_at() {
             self.world.violate(format!("term {settled} was led long after the faults ended, and {term} in the end"));
         }
         let joint = |host: &Host| host.process.as_ref().is_some_and(|process| process.machine.membership().is_joint());
@@ -57,6 +59,10 @@ impl Cluster {
             if applied < settled {
                 self.world.violate(format!("member {id} stands at entry {applied} at the end, not at {settled}"));
                 return;
+            }
+            if taint::is_wrong(&process.live) {
+                self.check_wrong(id);
+                continue;
             }
             self.world.hash(id, &process.live);
             let request = quorate_api::etcdserverpb::RangeRequest {

@@ -57,6 +57,8 @@ impl Cluster {
             Kind::HandOver => self.hand_over(id),
             Kind::FullDisk => self.fill_disk(id, &mut chance),
             Kind::Damage => self.damage(id, &mut chance),
+            Kind::Rot => self.rot(id, &mut chance),
+            Kind::Diverge => self.diverge(id, &mut chance),
             Kind::ClockJump => self.jump(id, chance.between(2, JUMP_TICKS_MAX)),
             kind => self.afflict(id, kind, &mut chance),
         }
@@ -276,7 +278,7 @@ impl Cluster {
         for (id, host) in &mut self.hosts {
             (host.crash_in, host.paused_until, host.fsync_micros) = (None, 0, 1_000);
             (host.sync_fails, host.cut_in_sync, host.dies_after_sync) = (false, false, None);
-            (host.last_group_fails, host.last_group) = (None, LastGroupDamage::None);
+            (host.last_group_fails, host.last_group, host.diverges) = (None, LastGroupDamage::None, false);
             host.log.lock().repair();
             host.repair_rows();
             if host.broken.take().is_some() && !host.removed {

@@ -15,6 +15,7 @@ use quorate_core::wal_format::SegmentName;
 
 use crate::chance::Chance;
 use crate::disk::File;
+use crate::integrity::{HASHED_EVERY, Integrity};
 use crate::leases::Lessor;
 use crate::lines::Lines;
 use crate::log::{Log, SharedLog};
@@ -88,6 +89,8 @@ pub struct Host {
     pub last_group_fails: Option<u64>,
     /// That damage, until the member starts.
     pub last_group: LastGroupDamage,
+    /// The next put that it applies has another value for it.
+    pub diverges: bool,
     /// It was sent a snapshot.
     pub was_sent_snapshot: bool,
     /// The last entry that it dropped although it had acknowledged it; 0 = none.
@@ -138,6 +141,7 @@ pub struct Process {
     /// It met damage and applies nothing before it is rebuilt.
     pub halted: bool,
     pub lines: Lines,
+    pub integrity: Integrity,
 }
 
 /// What opening found.
@@ -179,6 +183,7 @@ impl Host {
             dies_after_sync: None,
             last_group_fails: None,
             last_group: LastGroupDamage::None,
+            diverges: false,
             was_sent_snapshot: false,
             dropped: 0,
             broken: None,
@@ -273,7 +278,7 @@ impl Host {
             log.adopt(true);
         }
         let live = self.database.clone();
-        let machine = Machine::open(&live).map_err(|error| error.to_string())?;
+        let machine = Machine::open_hashed_every(&live, HASHED_EVERY).map_err(|error| error.to_string())?;
         let truncated = log.index().first() - 1;
         let start = Start {
             id: self.id,
@@ -315,6 +320,7 @@ impl Host {
             answered: 0,
             halted: false,
             lines: Lines::default(),
+            integrity: Integrity::default(),
         }));
         Ok(Found { torn: opened.torn, completed })
     }

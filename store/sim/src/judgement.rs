@@ -7,7 +7,7 @@ use quorate_core::log::{Entry, Index, MemberId};
 use quorate_core::memory::Memory;
 
 use crate::checkers::alarms::{AlarmJudge, Size};
-use crate::model::{Answer, grows};
+use crate::model::{Answer, grows, writes};
 use crate::world::{Executed, World, unreclaimed_bytes};
 
 impl World {
@@ -19,6 +19,15 @@ impl World {
     }
 
     pub(crate) fn judge_before(&mut self, entry: &Entry, request: &Request) {
+        if self.model.is_corrupt() && writes(request) {
+            return self.counts.add("alarms: writes refused under CORRUPT");
+        }
+        if let Request::Alarm(alarm) = request
+            && alarm.alarm() == pb::AlarmType::Corrupt
+        {
+            self.corrupt_at = self.now;
+            return;
+        }
         let judged = match request {
             Request::LeaseRevoke { id, expiry: Some(expiry) } => {
                 if self.model.expires(*id, *expiry, entry.term) {
@@ -48,7 +57,9 @@ impl World {
         if let (Request::LeaseGrant(grant), None) = (request, &answer.error) {
             self.leases.granted(self.now, grant.id, index);
         }
-        if self.model.is_raised(pb::AlarmType::Nospace) && !matches!(request, Request::Alarm(_)) {
+        if self.model.is_corrupt() {
+            self.corrupt_at = self.now;
+        } else if self.model.is_raised(pb::AlarmType::Nospace) && !matches!(request, Request::Alarm(_)) {
             self.counts.add(match (grows(request), &answer.error) {
                 (true, _) => "alarms: writes refused under NOSPACE",
                 (false, _) => "alarms: what needs no space admitted under NOSPACE",

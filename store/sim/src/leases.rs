@@ -238,10 +238,14 @@ impl Cluster {
 
     fn answer_question(&mut self, host: &mut Host, operation: u64, term: Option<u64>) {
         let now = self.now;
+        let refuses = self.refuses(host);
         let Some(process) = &mut host.process else { return };
         let Some(Waiting { lease, arrived_ms, .. }) = process.lessor.waiting.remove(&operation) else {
             return;
         };
+        if refuses {
+            return self.unheard(operation);
+        }
         let Some((asked, began)) = self.operations.get(&operation).map(|asked| (&asked.asked, asked.began)) else {
             // Its client has given up.
             return;
@@ -369,7 +373,7 @@ impl Lessor {
 }
 
 /// Proposes a command of the member itself; nobody waits for its outcome.
-fn propose(process: &mut Process, member: u64, request: Request) {
+pub(crate) fn propose(process: &mut Process, member: u64, request: Request) {
     process.next_counter += 1;
     let id = CommandId { member, boot: process.boot, counter: process.next_counter };
     let command = Command { id, user: String::new(), auth_revision: 0, request };

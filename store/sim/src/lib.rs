@@ -2,7 +2,7 @@
 //! log) on a simulated network, clock and disk, under faults, against checkers that know the contract.
 //!
 //! Reading order: `world` and `model` (what must hold), `cluster` (the event loop), `host` and `effects` (a member, performed as the
-//! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`, `loss`), `log` and `disk` (the write-ahead log and what a crash leaves of
+//! server's driver does it; `persist`, `apply`, `flush`, `ticks`, `life`, `loss`, `integrity`, `taint`), `log` and `disk` (the write-ahead log and what a crash leaves of
 //! it), `network` and `lines`, `clients`, `faults`.
 //! What is covered and what is not: `docs/correctness.md`.
 
@@ -21,6 +21,7 @@ mod flush;
 mod guard;
 mod host;
 pub mod hours;
+mod integrity;
 mod judgement;
 mod leases;
 mod life;
@@ -38,6 +39,7 @@ mod plan;
 mod planted;
 mod shrink;
 pub mod suite;
+mod taint;
 mod tamper;
 #[cfg(test)]
 mod tests;
@@ -46,7 +48,7 @@ pub mod trace;
 mod watchers;
 mod world;
 
-pub use counts::{CHECKS, Counts, FAULTS};
+pub use counts::{CHECKS, Counts, FAULTS, RARE};
 pub use options::{Bug, Options};
 pub use shrink::Shrunk;
 

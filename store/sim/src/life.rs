@@ -4,11 +4,11 @@ use quorate_core::apply::Machine;
 use quorate_core::log::Entry;
 use quorate_core::memory::DAMAGE;
 use quorate_core::node::Event;
-use quorate_core::replica::Role;
 
 use crate::cluster::{Cluster, What};
 use crate::disk::Loss;
 use crate::host::Host;
+use crate::integrity::HASHED_EVERY;
 use crate::loss::LastGroupDamage;
 use crate::options::Bug;
 
@@ -49,14 +49,6 @@ impl Cluster {
         self.at(at, What::Tick { id: host.id, boot: host.boot });
     }
 
-    /// At every tick of a halted member: its leader is asked for a snapshot. Nothing is swept meanwhile.
-    pub(crate) fn ask_to_be_rebuilt(&mut self, host: &mut Host) {
-        let Some(process) = &mut host.process else { return };
-        if process.node.status().role != Role::Leader {
-            process.events.push(Event::RequestSnapshot);
-        }
-    }
-
     /// The process cannot go on, which only a damaged row may cause; it stays down until it is replaced or repaired.
     pub(crate) fn fail(&mut self, host: &mut Host, why: &str) {
         let damaged = host.database.is_damaged() || host.process.as_ref().is_some_and(|p| p.live.is_damaged());
@@ -69,15 +61,15 @@ impl Cluster {
         host.broken = Some(why.to_owned());
     }
 
-    /// Committed entries meet a damaged row. The member goes on without applying and asks to be rebuilt, as somebody does who looks
-    /// after the cluster; or it is given up, as it is when there is nobody to rebuild it from.
+    /// Committed entries meet a damaged row. The member goes on without applying until it is rebuilt; or it is given up, as it is when
+    /// there is nobody to rebuild it from.
     pub(crate) fn halt(&mut self, host: &mut Host, why: &str, entries: Vec<Entry>) {
         let Some(process) = host.process.as_mut() else { return };
         let alone = process.machine.membership().voters() < 2;
         if !process.live.is_damaged() || !why.contains(DAMAGE) || alone || host.chance.percent(20) {
             return self.fail(host, why);
         }
-        match Machine::open(&process.live) {
+        match Machine::open_hashed_every(&process.live, HASHED_EVERY) {
             Ok(machine) => process.machine = machine,
             Err(error) => return self.fail(host, &error.to_string()),
         }
@@ -85,6 +77,7 @@ impl Cluster {
         process.events.push(Event::CannotApply { entries });
         self.world.counts.add("damaged rows met");
         self.mark(host.id, "meets a damaged row and applies nothing more", [0, 0, 0]);
+        self.report_damage(host, why);
     }
 
     /// A damaged disk was found out: the member stays down until it is replaced or repaired.

@@ -96,7 +96,7 @@ impl Cluster {
             Packet::Raft(_) => self.at(at, What::Unreachable { id, to }),
             Packet::Snapshot { boot, .. } => self.at(at, What::SnapshotSent { id, boot, to, installed: false }),
             Packet::Forward { proposals, .. } => self.at(at, What::GivenBack { id, boot, proposals }),
-            Packet::Refuse { .. } | Packet::Reachable { .. } => {}
+            Packet::Refuse { .. } | Packet::Reachable { .. } | Packet::AskHashes { .. } | Packet::Hashes { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ use quorate_core::replica::Loss;
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use crate::host::Host;
+use crate::integrity::HASHED_EVERY;
 use crate::log::LastGroup;
 
 /// What has to come of the damage when the member starts.
@@ -39,7 +40,7 @@ impl Cluster {
 
     /// The last group that a member has synced, and what has to come of damage to it; `None` when it must not be damaged.
     fn last_group_of(&self, host: &Host) -> Option<(LastGroup, LastGroupDamage)> {
-        let durable = Machine::open(&host.database).ok()?;
+        let durable = Machine::open_hashed_every(&host.database, HASHED_EVERY).ok()?;
         let group = host.log.lock().last_group_on_disk(durable.applied().index)?;
         let needs_others = durable.membership().voters() > 1 && !durable.membership().is_joint();
         let damage = match group.entries.last() {

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use quorate_sim::hours::{self, Line};
 use quorate_sim::suite::{Failure, Suite, Summary};
 use quorate_sim::trace::{self, Keep};
-use quorate_sim::{Bug, CHECKS, FAULTS, Options, run};
+use quorate_sim::{Bug, CHECKS, FAULTS, Options, RARE, run};
 
 /// Runs whole clusters, each as a function of its seed, under faults, and checks that nothing acknowledged is lost.
 #[derive(Parser)]
@@ -168,7 +168,7 @@ fn tell(failure: &Failure) {
 }
 
 fn conclude(suite: &Suite, summary: &Summary) {
-    for (title, names) in [("Faults", &FAULTS[..]), ("Checks", &CHECKS[..])] {
+    for (title, names) in [("Faults", &FAULTS[..]), ("Checks", &CHECKS[..]), ("Rare", &RARE[..])] {
         println!("{title}");
         for name in names {
             println!("  {name:<52} {:>12}", summary.counts.get(name));

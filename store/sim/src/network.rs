@@ -4,6 +4,7 @@
 //! all after a restart of the receiver, because the peers' connections promise that and the node relies on it.
 
 use bytes::Bytes;
+use quorate_core::integrity::Report;
 use quorate_core::log::{MemberId, SnapshotMeta, Term};
 use quorate_core::membership::Word;
 use quorate_core::memory::Memory;
@@ -31,6 +32,17 @@ pub enum Packet {
     },
     Refuse {
         proposals: Vec<Proposal>,
+    },
+    /// The leader wants the member's hashes.
+    AskHashes {
+        boot: u64,
+        asked_ms: u64,
+    },
+    /// They are, as asked for at this time of the asker.
+    Hashes {
+        boot: u64,
+        asked_ms: u64,
+        report: Report,
     },
     /// Where the sender is reached, said on this line.
     Reachable {
@@ -146,7 +158,11 @@ impl Cluster {
             }
             Packet::Refuse { proposals } if boot == host.boot => process.events.push(Event::Refused { proposals }),
             Packet::Reachable { line, word } if boot == host.boot => self.heard(host, from, line, word),
-            Packet::Forward { .. } | Packet::Refuse { .. } | Packet::Reachable { .. } => {}
+            Packet::AskHashes { boot: sender, asked_ms } => self.tell_hashes(host, from, sender, asked_ms),
+            Packet::Hashes { boot, asked_ms, report } if boot == host.boot => {
+                self.take_hashes(host, from, asked_ms, report);
+            }
+            Packet::Forward { .. } | Packet::Refuse { .. } | Packet::Reachable { .. } | Packet::Hashes { .. } => {}
         }
         self.turn(host);
     }

@@ -11,6 +11,8 @@ use crate::chance::Chance;
 use crate::checkers::watches::Judge;
 use crate::cluster::{CALM_MICROS, Cluster, SETTLE_MICROS, What};
 use crate::host::Host;
+use crate::options::Bug;
+use crate::taint;
 
 /// Clients that watch, each with at most `WATCHERS_MAX` watchers.
 const OBSERVERS: u64 = 3;
@@ -101,6 +103,12 @@ impl Cluster {
         self.observers.iter().position(|observer| observer.place == Some(place))
     }
 
+    /// A member ends the streams of its clients.
+    pub(crate) fn send_clients_away(&mut self, id: MemberId) {
+        let there = |observer: &&mut Observer| observer.place.is_some_and(|(at, ..)| at == id);
+        self.observers.iter_mut().filter(there).for_each(Observer::disconnect);
+    }
+
     /// The next act of an observer.
     pub(crate) fn observe(&mut self, number: usize) {
         let end = self.options.fault_micros + SETTLE_MICROS + CALM_MICROS;
@@ -123,7 +131,11 @@ impl Cluster {
     }
 
     fn connect(&mut self, observer: &mut Observer) {
-        let up = |host: &&mut Host| host.serves() && host.paused_until <= self.now;
+        // Who is wrong and not known to be is asked by nobody whose answers are judged.
+        let right = |host: &Host| host.process.as_ref().is_some_and(|process| !taint::is_wrong(&process.live));
+        let serve_wrong = self.options.bug == Some(Bug::ServeWrong);
+        let open = |host: &Host| if host.is_quarantined() { serve_wrong } else { right(host) };
+        let up = |host: &&mut Host| host.serves() && host.paused_until <= self.now && open(host);
         let mut hosts: Vec<&mut Host> = self.hosts.values_mut().filter(up).collect();
         if hosts.is_empty() {
             return;

@@ -65,6 +65,12 @@ pub enum Bug {
     RaiseEarly,
     /// Believes no caller from a newer configuration.
     ForgetVisitors,
+    /// Serves data that are known to be wrong.
+    ServeWrong,
+    /// Rereads nothing.
+    SkipScrub,
+    /// Compares no hashes.
+    SkipCompare,
     /// Leaves out writes when the member's own database is over its quota.
     QuotaBySize,
 }

@@ -2,13 +2,16 @@
 
 use quorate_core::apply::Machine;
 use quorate_core::log::{Entry, HardState, SnapshotMeta};
+use quorate_core::mvcc::Revision;
 use quorate_core::node::Event;
 use quorate_core::wal_format::SnapshotMarker;
 
 use crate::cluster::{Cluster, What};
 use crate::host::{Host, Job, Received};
+use crate::integrity::HASHED_EVERY;
 use crate::log::Wrote;
 use crate::options::Bug;
+use crate::taint;
 
 /// After a sync: the acknowledgement has arrived, and the hint of the next tick is not written.
 const DIES_WITHIN_MICROS: u64 = 40_000;
@@ -163,7 +166,7 @@ impl Cluster {
             return self.crash(host, power);
         }
         let live = host.database.clone();
-        let machine = match Machine::open(&live) {
+        let machine = match Machine::open_hashed_every(&live, HASHED_EVERY) {
             Ok(machine) => machine,
             Err(error) => return self.fail(host, &format!("cannot open an installed snapshot: {error}")),
         };
@@ -172,9 +175,14 @@ impl Cluster {
         self.world.counts.add("snapshots installed");
         host.was_sent_snapshot = true;
         self.mark(host.id, "installed the snapshot at {}", [meta.index, 0, 0]);
-        self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
+        if !taint::is_wrong(&live) {
+            self.world.applied(host.id, meta.index, machine.revision(), machine.compact_revision());
+        }
         let Some(process) = &mut host.process else { return };
-        if std::mem::take(&mut process.halted) {
+        process.halted = false;
+        process.integrity.scrub_from = Revision::default();
+        if process.integrity.rebuild.installed() {
+            process.integrity.damaged = false;
             self.world.counts.add("damaged members rebuilt in place");
         }
         (process.machine, process.live) = (machine, live);

@@ -28,6 +28,10 @@ pub enum Kind {
     FullDisk,
     /// A bit of the log or of the database flips.
     Damage,
+    /// A row changes so that no checksum of a block shows it.
+    Rot,
+    /// An entry is applied as something else.
+    Diverge,
     /// A clock runs faster or slower from now on.
     ClockRate,
     /// A clock jumps forward: several ticks at once.
@@ -66,6 +70,8 @@ impl Kind {
             Kind::TearSegment => "fault {}: it dies when its log begins a segment",
             Kind::FullDisk => "fault {}: its disk is full",
             Kind::Damage => "fault {}: damage on its disk",
+            Kind::Rot => "fault {}: one of its rows changes",
+            Kind::Diverge => "fault {}: it will apply a put as another",
             Kind::ClockRate => "fault {}: another rate of its clock",
             Kind::ClockJump => "fault {}: its clock jumps",
             Kind::StrandLeader => "fault {}: the leader is cut off with a slow clock",
@@ -75,7 +81,7 @@ impl Kind {
 }
 
 /// Each as often as it stands here.
-pub const KINDS: [Kind; 27] = [
+pub const KINDS: [Kind; 29] = [
     Kind::FullDisk,
     Kind::CutInSync,
     Kind::CutInSync,
@@ -99,6 +105,8 @@ pub const KINDS: [Kind; 27] = [
     Kind::FailSync,
     Kind::TearSegment,
     Kind::Damage,
+    Kind::Rot,
+    Kind::Diverge,
     Kind::ClockRate,
     Kind::ClockJump,
     Kind::StrandLeader,

@@ -90,3 +90,25 @@ fn a_lease_granted_under_an_id_that_is_taken_is_found() {
 fn a_write_left_out_by_the_size_of_one_member_is_found() {
     found_by(Bug::QuotaBySize, &["stands at revision"]);
 }
+
+/// Who is damaged, so that it is found out.
+const WRONG: [Kind; 4] = [Kind::Rot, Kind::Diverge, Kind::HandOver, Kind::Crash];
+
+#[test]
+fn data_served_although_they_are_known_to_be_wrong_are_found() {
+    found_under(
+        &WRONG,
+        Bug::ServeWrong,
+        &["the history says", "the previous row of revision", "is followed by something else"],
+    );
+}
+
+#[test]
+fn a_scrub_that_rereads_nothing_is_found() {
+    found_under(&WRONG, Bug::SkipScrub, &["its scrub has not found it"]);
+}
+
+#[test]
+fn a_leader_that_compares_no_hashes_is_found() {
+    found_under(&WRONG, Bug::SkipCompare, &["the comparison has not found it"]);
+}

@@ -2,7 +2,7 @@
 
 use quorate_core::mvcc;
 
-use crate::cluster::{Cluster, SETTLE_MICROS};
+use crate::cluster::Cluster;
 use crate::host::{Host, Process};
 use crate::options::Bug;
 
@@ -12,9 +12,10 @@ const SWEEP_ROWS: usize = 50;
 impl Cluster {
     /// What the server's driver does at every tick beside telling the node.
     pub(crate) fn every_tick(&mut self, host: &mut Host) {
+        self.look_after(host);
         let Some(process) = &mut host.process else { return };
         if process.halted {
-            return self.ask_to_be_rebuilt(host);
+            return;
         }
         if process.jobs.is_empty() && process.syncing.is_none() {
             // Asked before the lock is taken: the node may read the log for it.
@@ -22,8 +23,9 @@ impl Cluster {
             host.log.lock().hint(commit);
         }
         self.look_for_expired(host);
-        if self.now >= self.options.fault_micros + SETTLE_MICROS {
-            self.world.check_late(self.options.fault_micros + SETTLE_MICROS);
+        if self.now >= self.settled_at() {
+            // Under CORRUPT no lease expires.
+            self.world.check_late(self.settled_at().max(self.world.corrupt_at));
         }
         let Some(process) = &mut host.process else { return };
         if let Err(error) = sweep(process, self.options.bug) {

@@ -16,6 +16,7 @@ use quorate_core::watch::{
 use crate::chance::Chance;
 use crate::cluster::{Cluster, What};
 use crate::host::Host;
+use crate::taint;
 use crate::tamper;
 
 /// Small, so that streams fall out of the ring.
@@ -264,6 +265,10 @@ impl Cluster {
     pub(crate) fn serve_streams(&mut self, host: &mut Host) {
         let Some(process) = &mut host.process else { return };
         process.hub.scheduled = false;
+        if self.refuses(host) {
+            return self.end_streams(host);
+        }
+        let Some(process) = &mut host.process else { return };
         if process.hub.chance.percent(80) {
             process.hub.dispatch();
         }
@@ -297,12 +302,27 @@ impl Cluster {
         }
         process.hub.streams.insert(place, served);
         if let Some(failed) = failed {
-            self.fail(host, &failed);
+            self.cannot_read(host, &failed);
         }
+    }
+
+    /// Ends all streams of a member.
+    pub(crate) fn end_streams(&mut self, host: &mut Host) {
+        let Some(process) = &mut host.process else { return };
+        let places: Vec<usize> = process.hub.streams.keys().copied().collect();
+        for place in &places {
+            process.hub.close(*place, &process.live, process.machine.state());
+        }
+        self.send_clients_away(host.id);
     }
 
     /// The client takes some of what waits for it.
     fn read_stream(&mut self, host: &mut Host, place: usize) {
+        let wrong = host.process.as_ref().is_some_and(|process| taint::is_wrong(&process.live));
+        if wrong && !host.is_quarantined() {
+            // Nobody judges what it says before it is known to be wrong.
+            return self.end_streams(host);
+        }
         let Some(process) = &mut host.process else { return };
         let count = process.hub.chance.pick(&[0, 1, 2, 8, 64]);
         for _ in 0..count {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::command::{self, CommandId};
+use quorate_core::integrity::NOBODY;
 use quorate_core::log::{Entry, EntryKind, Index, MemberId, Term};
 use quorate_core::memory::Memory;
 use quorate_core::mvcc::{self, State};
@@ -17,6 +18,9 @@ use crate::checkers::alarms::{AlarmJudge, Size};
 use crate::checkers::leases::LeaseJudge;
 use crate::counts::Counts;
 use crate::model::{Answer, Model, cost_bytes};
+
+/// What members are compared by may be this old: it was on its way.
+const ACCUSED_MICROS_MAX: u64 = 2_000_000;
 
 /// What was answered to anybody before an operation began.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,6 +47,12 @@ pub fn unreclaimed_bytes(member: MemberId) -> u64 {
 pub struct World {
     pub counts: Counts,
     pub violation: Option<String>,
+    /// Too many members have wrong data: nothing is promised any more.
+    given_up: bool,
+    /// When a member's data were last seen to be wrong.
+    wrong: BTreeMap<MemberId, u64>,
+    /// When a CORRUPT alarm was last raised.
+    pub corrupt_at: u64,
     pub model: Model,
     pub floor: Floor,
     /// Simulated time, in microseconds.
@@ -66,6 +76,40 @@ impl World {
     /// The first violation is kept; the run ends with it.
     pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
+    }
+
+    /// The run ends early.
+    pub fn give_up(&mut self) {
+        if !std::mem::replace(&mut self.given_up, true) {
+            self.counts.add("integrity: runs given up with too many wrong");
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.given_up || self.violation.is_some()
+    }
+
+    /// A member's data are wrong now.
+    pub fn wrong_at(&mut self, member: MemberId) {
+        self.wrong.insert(member, self.now);
+    }
+
+    /// It is proposed to say of a member that its data are wrong, or of somebody (0).
+    pub(crate) fn accused(&mut self, member: MemberId) {
+        let lately = |at: &u64| self.now < at + ACCUSED_MICROS_MAX;
+        let is_right = if member == NOBODY {
+            self.wrong.values().any(lately)
+        } else {
+            self.wrong.get(&member).is_some_and(lately)
+        };
+        self.counts.add(if member == NOBODY {
+            "integrity: accusations of nobody"
+        } else {
+            "integrity: accusations checked"
+        });
+        if !is_right {
+            self.violate(format!("member {member} is said to have wrong data (0: somebody), and all are right"));
+        }
     }
 
     /// Index of the last entry that is known to be committed.

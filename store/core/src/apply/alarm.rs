@@ -23,6 +23,12 @@ pub struct Alarms {
     pub(super) raised: BTreeSet<(i32, MemberId)>,
 }
 
+impl FromIterator<pb::AlarmMember> for Alarms {
+    fn from_iter<I: IntoIterator<Item = pb::AlarmMember>>(raised: I) -> Alarms {
+        Alarms { raised: raised.into_iter().map(|raised| (raised.alarm, raised.member_id)).collect() }
+    }
+}
+
 impl Alarms {
     pub(super) fn load(view: &dyn View) -> Result<Alarms, Error> {
         let mut raised = BTreeSet::new();
@@ -43,6 +49,17 @@ impl Alarms {
     /// Whether any member raised it.
     pub fn is_raised(&self, alarm: pb::AlarmType) -> bool {
         self.iter().any(|raised| raised.alarm == alarm as i32)
+    }
+
+    /// Whether this member's CORRUPT is raised.
+    pub fn is_corrupt(&self, member: MemberId) -> bool {
+        self.raised.contains(&(pb::AlarmType::Corrupt.into(), member))
+    }
+
+    /// Members whose CORRUPT is raised.
+    pub fn corrupt(&self) -> impl Iterator<Item = MemberId> + '_ {
+        let corrupt = i32::from(pb::AlarmType::Corrupt);
+        self.raised.iter().filter(move |(alarm, _)| *alarm == corrupt).map(|(_, member)| *member)
     }
 
     /// By type, then by member.

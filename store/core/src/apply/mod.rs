@@ -32,7 +32,7 @@ use quorate_api::etcdserverpb as pb;
 use crate::backend::{self, View, WriteBatch};
 use crate::command::{self, Command, CommandId, Request};
 use crate::feature;
-use crate::integrity::Chain;
+use crate::integrity::{self, Chain};
 use crate::log::{ConfState, Index, MemberId, Term};
 use crate::membership::{Membership, Proposed, Refused, RowError};
 use crate::mvcc::rows::Core;
@@ -97,13 +97,21 @@ impl Machine {
     /// # Errors
     /// The backend's, a malformed row, families that stand at different points of the raft log, or a feature level of a later version.
     pub fn open(view: &dyn View) -> Result<Machine, Error> {
+        Machine::open_hashed_every(view, integrity::INTERVAL)
+    }
+
+    /// As `open`, with another interval of the hashes that members compare, the same on all of them: the simulator's histories are short.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_hashed_every(view: &dyn View, revisions: i64) -> Result<Machine, Error> {
         let core = Core::load(view)?;
         if core.feature_level > feature::KNOWN {
             return Err(Error::FeatureLevel { level: core.feature_level, known: feature::KNOWN });
         }
         Ok(Machine {
             applied: AppliedIndex::load(view)?,
-            integrity: Chain::load(view, core.state.revision)?,
+            integrity: Chain::load(view, core.state.revision, revisions)?,
             core,
             superseded: Superseded::load(view)?,
             leases: lease::load(view)?,

@@ -5,8 +5,14 @@
 //! carry it on. A put costs one crc32c over its log row (some sixty bytes), a turn one row of at most 161 bytes.
 
 mod compare;
+mod confession;
+mod rebuild;
+mod remedy;
 
 pub use compare::{Verdict, compare};
+pub use confession::Confession;
+pub use rebuild::{Leader, Rebuild, Step};
+pub use remedy::{NOBODY, alarms_of, named};
 
 use std::collections::VecDeque;
 
@@ -15,7 +21,7 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::backend::{Family, View};
 use crate::mvcc::{Error, Revision};
 
-/// The hash is kept at every multiple of this many revisions.
+/// The hash is kept at every multiple of this many revisions; the same on all members.
 pub const INTERVAL: i64 = 1_000;
 /// Kept hashes; a member that lags by more is compared when it has caught up.
 pub const POINTS_MAX: usize = 8;
@@ -46,6 +52,7 @@ pub struct Report {
 /// Invariant: outside of a turn it equals what [`Chain::load`] makes of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
+    interval: i64,
     since: i64,
     /// The revision of the last change.
     at: i64,
@@ -56,18 +63,18 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Reads it; `revision` is the store's. A store from before there was a hash begins at the next multiple of `INTERVAL`.
-    pub(crate) fn load(view: &dyn View, revision: i64) -> Result<Chain, Error> {
+    /// Reads it; `revision` is the store's. A store from before there was a hash begins at the next multiple of `interval`.
+    pub(crate) fn load(view: &dyn View, revision: i64, interval: i64) -> Result<Chain, Error> {
         match view.get(Family::Meta, KEY)? {
-            Some(row) => Chain::decode(&row, revision),
+            Some(row) => Chain::decode(&row, revision, interval),
             None => {
-                let since = if revision <= 1 { 2 } else { (revision / INTERVAL + 1) * INTERVAL + 1 };
-                Ok(Chain { since, at: revision, hash: 0, points: VecDeque::new(), changed: false })
+                let since = if revision <= 1 { 2 } else { (revision / interval + 1) * interval + 1 };
+                Ok(Chain { interval, since, at: revision, hash: 0, points: VecDeque::new(), changed: false })
             }
         }
     }
 
-    fn decode(row: &[u8], newest: i64) -> Result<Chain, Error> {
+    fn decode(row: &[u8], newest: i64, interval: i64) -> Result<Chain, Error> {
         let bad = |reason| Error::malformed(Family::Meta, KEY, reason);
         let Some((head, mut points)) = row.split_at_checked(HEAD_BYTES) else { return Err(bad("it is too short")) };
         if head[0] != FORMAT {
@@ -86,7 +93,7 @@ impl Chain {
         if at > newest || !ascends || read.back().is_some_and(|last| last.revision > at) {
             return Err(bad("it is ahead of the store's revision"));
         }
-        Ok(Chain { since, at, hash, points: read, changed: false })
+        Ok(Chain { interval, since, at, hash, points: read, changed: false })
     }
 
     /// Adds a change, by its row of `log`. Changes come in the order of their revisions.
@@ -106,7 +113,7 @@ impl Chain {
 
     /// The last revision is complete.
     fn close(&mut self) {
-        if self.at < self.since || self.at % INTERVAL != 0 {
+        if self.at < self.since || self.at % self.interval != 0 {
             return;
         }
         self.points.push_back(Point { revision: self.at, hash: self.hash });
@@ -152,22 +159,22 @@ mod tests {
 
     #[test]
     fn a_restart_anywhere_changes_nothing() {
-        let mut whole = Chain::load(&Memory::default(), 1).unwrap();
+        let mut whole = Chain::load(&Memory::default(), 1, INTERVAL).unwrap();
         run(&mut whole, 2..=12_345, None);
         let mut memory = Memory::default();
         let mut at = 1;
         for end in [2, 999, 1_000, 1_001, 5_000, 12_345] {
-            let mut chain = Chain::load(&memory, at).unwrap();
+            let mut chain = Chain::load(&memory, at, INTERVAL).unwrap();
             run(&mut chain, at + 1..=end, None);
             at = end;
             let (key, row) = chain.take_change().unwrap();
             let mut batch = WriteBatch::default();
             batch.put(Family::Meta, key, row);
             memory.write(&batch);
-            assert_eq!(Chain::load(&memory, at).unwrap(), chain);
+            assert_eq!(Chain::load(&memory, at, INTERVAL).unwrap(), chain);
         }
         whole.take_change();
-        assert_eq!(Chain::load(&memory, at).unwrap(), whole);
+        assert_eq!(Chain::load(&memory, at, INTERVAL).unwrap(), whole);
         let points = whole.report().points;
         assert_eq!(
             points.iter().map(|point| point.revision / INTERVAL).collect::<Vec<_>>(),
@@ -178,7 +185,7 @@ mod tests {
     #[test]
     fn one_other_row_shows_in_every_later_hash() {
         let hashes = |odd| {
-            let mut chain = Chain::load(&Memory::default(), 1).unwrap();
+            let mut chain = Chain::load(&Memory::default(), 1, INTERVAL).unwrap();
             run(&mut chain, 2..=5_001, odd);
             chain.report().points
         };
@@ -189,14 +196,17 @@ mod tests {
 
     #[test]
     fn a_store_from_before_begins_at_the_next_multiple_and_a_foreign_row_is_refused() {
-        let mut chain = Chain::load(&Memory::default(), 1_500).unwrap();
+        let mut chain = Chain::load(&Memory::default(), 1_500, INTERVAL).unwrap();
         run(&mut chain, 1_501..=3_001, None);
         assert_eq!(chain.report().since, 2_001);
         assert_eq!(chain.report().points.iter().map(|point| point.revision).collect::<Vec<_>>(), [3_000]);
         for row in [&[][..], &[2; HEAD_BYTES], &[1; HEAD_BYTES + 1]] {
-            assert!(Chain::decode(row, i64::MAX).is_err(), "{row:?}");
+            assert!(Chain::decode(row, i64::MAX, INTERVAL).is_err(), "{row:?}");
         }
         let (_, row) = chain.take_change().unwrap();
-        assert!(Chain::decode(&row, 3_001).is_ok() && Chain::decode(&row, 3_000).is_err(), "it counts changes to come");
+        assert!(
+            Chain::decode(&row, 3_001, INTERVAL).is_ok() && Chain::decode(&row, 3_000, INTERVAL).is_err(),
+            "it counts changes to come"
+        );
     }
 }

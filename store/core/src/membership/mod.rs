@@ -8,12 +8,14 @@ mod joint;
 mod reach;
 mod recovery;
 mod rows;
+mod succession;
 
 pub use change::{Change, Proposed, Refused};
 pub use identity::{Founding, added_member_id, founding, recovered_cluster_id};
 pub use reach::{Reach, Word};
 pub use rows::RowError;
 pub(crate) use rows::removed_key;
+pub use succession::successor;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -101,8 +101,7 @@ impl Running {
     /// A write went over the quota, or the disk is full: the alarm follows, once.
     pub(super) fn propose_no_space(&mut self) {
         let this = self.driver.inner.identity.member_id;
-        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let Some(alarm) = self.no_space.alarm(now_ms, this, self.driver.machine.alarms()) else { return };
+        let Some(alarm) = self.no_space.alarm(self.now_ms(), this, self.driver.machine.alarms()) else { return };
         let store = Store(self.driver.inner.clone());
         let unsettled = Arc::clone(&self.full.unsettled);
         unsettled.fetch_add(1, Ordering::AcqRel);

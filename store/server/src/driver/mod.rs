@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use quorate_core::apply::{Machine, NoSpace};
 use quorate_core::log::MemberId;
+use quorate_core::membership;
 use quorate_core::node::{Effect, Event, Node, Status as NodeStatus};
 use quorate_core::replica::Role;
 
@@ -37,7 +38,6 @@ use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::inbox::{Input, Inspection};
 use crate::peer::Snapshots;
-use crate::reconfig;
 use crate::store::Inner;
 use crate::waiters::Confirmed;
 
@@ -301,10 +301,17 @@ impl Running {
         }
     }
 
+    /// Of this process; it never falls.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The most caught-up other voter, when this member leads.
     fn successor(&self) -> Option<MemberId> {
-        let this = self.driver.inner.identity.member_id;
-        reconfig::successor(&self.driver.node.progress(), self.driver.machine.membership(), this)
+        let (this, machine) = (self.driver.inner.identity.member_id, &self.driver.machine);
+        membership::successor(&self.driver.node.progress(), machine.membership(), this, |id| {
+            machine.alarms().is_corrupt(id)
+        })
     }
 
     fn ended(&mut self) -> Option<Ended> {

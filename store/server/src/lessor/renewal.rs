@@ -89,7 +89,7 @@ impl Lessor {
         };
         let ttl_seconds = i64::try_from(remaining_ms / 1000).unwrap_or(granted_s);
         let keys = if keys {
-            let view = store.view()?;
+            let view = store.served_view()?;
             attached_keys(&*view, id).map_err(|error| Error::Unmapped(error.to_string()))?
         } else {
             Vec::new()

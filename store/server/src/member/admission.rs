@@ -330,10 +330,8 @@ impl Admission {
         let _one = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = self.directory()?;
         let (store, phase) = (self.store(), self.phase());
-        let membership = store.as_ref().map(|store| (store.membership(), store.is_quarantined()));
-        let held = membership
-            .as_ref()
-            .map(|(membership, is_quarantined)| Held { membership, is_quarantined: *is_quarantined });
+        let membership = store.as_ref().map(|store| (store.membership(), store.is_wrong()));
+        let held = membership.as_ref().map(|(membership, is_wrong)| Held { membership, is_wrong: *is_wrong });
         let mut decided = Err(recovery::Refused::NoCluster);
         directory.update(|member| {
             decided = recovery::decide(member, phase, held, request);

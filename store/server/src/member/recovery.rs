@@ -22,7 +22,7 @@ pub struct Held<'a> {
     /// As applied.
     pub membership: &'a Membership,
     /// Its data are known to be wrong.
-    pub is_quarantined: bool,
+    pub is_wrong: bool,
 }
 
 /// What follows from a request that is not refused.
@@ -95,7 +95,7 @@ pub fn decide(
         return Ok(Decision::Known(known));
     }
     let id = request.member_id;
-    let Some(Held { membership, is_quarantined }) = held else { return Err(Refused::NotRunning(phase)) };
+    let Some(Held { membership, is_wrong }) = held else { return Err(Refused::NotRunning(phase)) };
     if !member.is_fenced() {
         return Err(Refused::NotFenced);
     }
@@ -108,7 +108,7 @@ pub fn decide(
     if !member.fenced_leaderless {
         return Err(Refused::Leader);
     }
-    if is_quarantined {
+    if is_wrong {
         return Err(Refused::Corrupt(id));
     }
     let cluster_id = recovered_cluster_id(request.cluster_id, id, &request.incident);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn decided(member: &Member, membership: &Membership, request: &RecoverRequest) -> Result<Decision, Refused> {
-        decide(member, Phase::Fenced, Some(Held { membership, is_quarantined: false }), request)
+        decide(member, Phase::Fenced, Some(Held { membership, is_wrong: false }), request)
     }
 
     /// The member after the recovery that the request asks for.
@@ -262,7 +262,7 @@ mod tests {
         let learner = membership::Member { id: 1, peer_urls: vec!["http://p1:2380".into()], ..Default::default() };
         learns.apply(9, Change::AddLearner(learner));
         assert_eq!(check(&member(), &learns), Err(Refused::NotVoter(1)));
-        let corrupt = Some(Held { membership: &three, is_quarantined: true });
+        let corrupt = Some(Held { membership: &three, is_wrong: true });
         assert_eq!(decide(&member(), Phase::Fenced, corrupt, &request()), Err(Refused::Corrupt(1)));
         let starting = decide(&member(), Phase::Starting, None, &request());
         assert_eq!(starting, Err(Refused::NotRunning(Phase::Starting)));

@@ -53,10 +53,12 @@ impl Kv {
         self.metrics.mvcc.ranges.inc();
         let began = Instant::now();
         let found = if request.range_end.is_empty() {
-            let view = self.store.view()?;
+            let view = self.store.served_view()?;
             mvcc::range(&*view, &view.state, &request).map_err(|error| for_client(&self.store, error))
         } else {
-            self.reads.walk(&self.store, move |view| mvcc::range(&**view, &view.state, &request)).await
+            self.reads
+                .walk(&self.store, Store::served_view, move |view| mvcc::range(&**view, &view.state, &request))
+                .await
         };
         self.metrics.server.ranged(began, found.is_ok());
         let mut response = found?;
@@ -76,8 +78,10 @@ impl Kv {
         if !mvcc::is_serializable(&request) {
             self.store.linearizable().await?;
         }
-        let mut response =
-            self.reads.walk(&self.store, move |view| mvcc::txn_read(&**view, &view.state, &request)).await?;
+        let mut response = self
+            .reads
+            .walk(&self.store, Store::served_view, move |view| mvcc::txn_read(&**view, &view.state, &request))
+            .await?;
         self.metrics.mvcc.txn(&response);
         self.complete(&mut response.header);
         Ok(response)

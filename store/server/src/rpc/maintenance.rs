@@ -97,7 +97,9 @@ impl maintenance_server::Maintenance for Maintenance {
         let started = std::time::Instant::now();
         let (mvcc::HashKv { hash, compact_revision, hash_revision }, current) = self
             .reads
-            .walk(&self.store, move |view| Ok((mvcc::hash_kv(&**view, &view.state, revision)?, view.state.revision)))
+            .walk(&self.store, Store::view, move |view| {
+                Ok((mvcc::hash_kv(&**view, &view.state, revision)?, view.state.revision))
+            })
             .await?;
         self.metrics.mvcc.hash_rev.observe(started.elapsed().as_secs_f64());
         let header = Some(self.store.header(current));

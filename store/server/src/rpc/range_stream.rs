@@ -77,7 +77,7 @@ impl Progress {
         let counted = self.first.is_none();
         let mut response = self
             .reads
-            .walk(&self.store, move |view| match counted {
+            .walk(&self.store, Store::served_view, move |view| match counted {
                 true => mvcc::range(&**view, &view.state, &request),
                 false => mvcc::range_uncounted(&**view, &view.state, &request),
             })

@@ -29,10 +29,11 @@ impl Reads {
     pub async fn walk<T: Send + 'static>(
         &self,
         store: &Store,
+        view: impl FnOnce(&Store) -> Result<ReadView, Error>,
         read: impl FnOnce(&ReadView) -> Result<T, mvcc::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let permit = self.0.clone().acquire_owned().await.expect("it is never closed");
-        let view = store.view()?;
+        let view = view(store)?;
         let task = tokio::task::spawn_blocking(move || {
             let result = read(&view);
             drop(permit);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb as pb;
 use quorate_core::log::{Index, MemberId};
-use quorate_core::membership::{Change, Proposed, Refused};
+use quorate_core::membership::{self, Change, Proposed, Refused};
 use quorate_core::node::{Event, Payload, Proposal};
 use tokio::sync::oneshot;
 
@@ -155,7 +155,8 @@ impl Store {
     /// Not the leader, or nobody else could lead.
     pub async fn successor(&self) -> Result<MemberId, ApiError> {
         let this = self.0.identity.member_id;
-        let best = reconfig::successor(&self.inspect().await?.progress, &self.membership(), this);
+        let progress = self.inspect().await?.progress;
+        let best = membership::successor(&progress, &self.membership(), this, |id| self.is_corrupt(id));
         best.ok_or(if self.status().is_leader() { ApiError::BadLeaderTransferee } else { ApiError::NotLeader })
     }
 

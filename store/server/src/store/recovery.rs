@@ -7,11 +7,12 @@ use quorate_api::Error as ApiError;
 use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
 use quorate_core::apply;
 use quorate_core::command::Request;
+use quorate_core::integrity::NOBODY;
 use quorate_core::log::MemberId;
 use quorate_core::mvcc;
 use tokio::sync::oneshot;
 
-use super::Store;
+use super::{ReadView, Store};
 use crate::backend;
 use crate::inbox::{Input, Rebuilt};
 
@@ -33,9 +34,23 @@ impl Store {
         self.status().is_corrupt(member)
     }
 
-    /// Whether this member serves no data: its CORRUPT alarm is raised, or it found damage itself and nobody may know of it yet.
-    pub fn is_quarantined(&self) -> bool {
+    /// Whether this member's data are known to be wrong: its CORRUPT alarm is raised, or it found damage itself and nobody may know of it
+    /// yet.
+    pub fn is_wrong(&self) -> bool {
         self.is_damaged() || self.is_corrupt(self.identity().member_id)
+    }
+
+    /// Whether this member serves no data: they are wrong, or members differ and nobody knows whose are right.
+    pub fn is_quarantined(&self) -> bool {
+        self.is_wrong() || self.is_corrupt(NOBODY)
+    }
+
+    /// As `view`, for what is made of the data.
+    ///
+    /// # Errors
+    /// As `view`; a quarantined member shows its data to nobody, also not to who asked before.
+    pub fn served_view(&self) -> Result<ReadView, ApiError> {
+        if self.is_quarantined() { Err(ApiError::Corrupt) } else { self.view() }
     }
 
     /// Completes when this member serves no data any more; never if that never comes.
@@ -97,11 +112,12 @@ impl Store {
         self.0.damaged.load(Ordering::Acquire)
     }
 
-    /// Raises a member's CORRUPT alarm, or takes it back; does nothing when it is so already.
+    /// Raises this member's own CORRUPT alarm, or takes it back; does nothing when it is so already.
     ///
     /// # Errors
     /// As `propose`.
-    pub async fn set_corrupt(&self, member_id: MemberId, corrupt: bool) -> Result<(), ApiError> {
+    pub async fn set_corrupt(&self, corrupt: bool) -> Result<(), ApiError> {
+        let member_id = self.identity().member_id;
         if self.is_corrupt(member_id) == corrupt {
             return Ok(());
         }

@@ -83,7 +83,7 @@ impl Status {
         self.role == Role::Leader
     }
 
-    /// Whether a member's CORRUPT alarm is raised.
+    /// Whether a member's CORRUPT alarm is raised; see also `integrity::NOBODY`.
     pub fn is_corrupt(&self, member: MemberId) -> bool {
         let corrupt = i32::from(pb::AlarmType::Corrupt);
         self.alarms.iter().any(|raised| raised.member_id == member && raised.alarm == corrupt)

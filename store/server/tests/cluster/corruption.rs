@@ -14,7 +14,7 @@ use quorate_api::etcdserverpb::watch_client::WatchClient;
 use quorate_api::etcdserverpb::{self as pb, AlarmType};
 use quorate_api::mvccpb::KeyValue;
 use quorate_core::backend::{Family, View, WriteBatch};
-use quorate_core::integrity::INTERVAL;
+use quorate_core::integrity::{INTERVAL, NOBODY};
 use tonic::Code;
 
 use crate::member::Member;
@@ -83,13 +83,10 @@ fn damage(member: &Member, key: &str) {
     backend.flush().unwrap();
 }
 
-#[tokio::test]
-async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_call() {
-    let folder = tempfile::tempdir().unwrap();
-    // The scrub would find it too.
-    let mut members = three(folder.path(), "--scrub-interval=0");
-    let mut revision = members[0].put("key", "sound").await.header.unwrap().revision;
-    let mut kv = members[0].kv();
+/// One key "key" and what it takes to have a hash kept; returns the last revision.
+async fn put_an_interval(member: &Member) -> i64 {
+    let mut revision = member.put("key", "sound").await.header.unwrap().revision;
+    let kv = member.kv();
     while revision <= INTERVAL {
         let put = |i| {
             let mut kv = kv.clone();
@@ -99,6 +96,16 @@ async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_c
         let revisions = futures::future::join_all((0..50).map(put)).await;
         revision = revisions.into_iter().max().unwrap();
     }
+    revision
+}
+
+#[tokio::test]
+async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    // The scrub would find it too.
+    let mut members = three(folder.path(), "--scrub-interval=0");
+    let revision = put_an_interval(&members[0]).await;
+    let mut kv = members[0].kv();
     let id = members[2].until(|state| state.revision >= revision).await.member_id;
     assert_eq!(members[2].terminate(), Some(0), "{}", members[2].log());
     damage(&members[2], "key");
@@ -133,6 +140,37 @@ async fn a_member_with_other_data_is_named_serves_nobody_and_is_rebuilt_by_one_c
     members[2].kill();
     members[2].start();
     assert_eq!(members[2].until(|state| state.revision >= revision).await.member_id, id);
+}
+
+#[tokio::test]
+async fn while_nobody_knows_who_is_right_nobody_serves_and_the_third_member_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(folder.path(), "--scrub-interval=0");
+    let revision = put_an_interval(&members[0]).await;
+    let wrong = members[1].until(|state| state.revision >= revision).await.member_id;
+    members[2].until(|state| state.revision >= revision).await;
+    // With two voters left the first two are the quorum.
+    for stopped in [2, 1] {
+        assert_eq!(members[stopped].terminate(), Some(0), "{}", members[stopped].log());
+    }
+    damage(&members[1], "key");
+    members[1].start();
+
+    for member in &members[..2] {
+        until_corrupt(member, &[NOBODY]).await;
+        let refused = value(member, "key").await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::DataLoss, CORRUPT), "either may be the wrong one");
+    }
+    members[2].start();
+    until_corrupt(&members[0], &[wrong]).await;
+    until_corrupt(&members[2], &[wrong]).await;
+    assert_eq!(value(&members[0], "key").await.unwrap(), b"sound", "{}", members[0].log());
+    assert_eq!(value(&members[2], "key").await.unwrap(), b"sound", "{}", members[2].log());
+
+    assert_eq!(rebuild(&members[1]).await.unwrap().member_id, wrong);
+    until_corrupt(&members[1], &[]).await;
+    assert_eq!(value(&members[1], "key").await.unwrap(), b"sound");
+    members[1].put("after", "v").await;
 }
 
 /// Flips one bit in the middle of the largest file of the database, as a disk that forgets.

@@ -149,8 +149,9 @@ impl Log {
         self.flips.iter().any(|flip| self.segments.iter().any(|segment| segment.name.seq == flip.seq))
     }
 
-    /// Turns all bits back.
+    /// Turns all bits back; nothing is torn any more.
     pub fn repair(&mut self) {
+        self.tear = None;
         for flip in std::mem::take(&mut self.flips) {
             self.apply(flip);
         }

@@ -109,6 +109,10 @@ impl Model {
         self.alarms.iter().any(|(raised, _)| *raised == i32::from(alarm))
     }
 
+    pub fn is_corrupt(&self) -> bool {
+        self.is_raised(pb::AlarmType::Corrupt)
+    }
+
     pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
         self.keys.get(key)?.last()?.kv.as_ref()
     }
@@ -177,6 +181,9 @@ impl Model {
 
     /// `None` is an answer that says nothing.
     fn execute(&mut self, index: u64, term: u64, request: &Request) -> Result<Option<Answer>, ApiError> {
+        if self.is_corrupt() && writes(request) {
+            return Err(ApiError::Corrupt);
+        }
         if self.is_raised(pb::AlarmType::Nospace) && grows(request) {
             return Err(ApiError::NoSpace);
         }
@@ -281,6 +288,11 @@ pub fn cost_bytes(request: &Request) -> u64 {
 
 fn put_cost(put: &pb::PutRequest) -> u64 {
     256 + (put.key.len() + put.value.len()) as u64
+}
+
+/// Whether CORRUPT refuses it.
+pub fn writes(request: &Request) -> bool {
+    !matches!(request, Request::Alarm(_) | Request::MemberAttributes { .. } | Request::FeatureLevel(_))
 }
 
 /// Whether NOSPACE refuses it.
