@@ -8,7 +8,7 @@ use std::{env, fmt, fs};
 use quorate_api::etcdserverpb::alarm_request::AlarmAction;
 use quorate_api::etcdserverpb::{
     AlarmRequest, HashKvRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
-    RangeRequest, StatusRequest,
+    RangeRequest, StatusRequest, StatusResponse,
 };
 
 use super::Error;
@@ -193,8 +193,26 @@ impl Cluster {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let member = &self.members[place];
-        let reason = format!("no linearizable read within {BACK_WITHIN:?} ({last}); {}", log_end(member));
+        let stands = self.stands().await;
+        let reason = format!("no linearizable read within {BACK_WITHIN:?} ({last});\n{stands}{}", log_end(member));
         Err(Violation::NotBack { member: member.name().to_owned(), reason })
+    }
+
+    /// Where each member says that it stands, a line each: which one hangs shows here, or that only the way to it does.
+    async fn stands(&self) -> String {
+        let mut text = String::new();
+        for (place, member) in self.members.iter().enumerate() {
+            let asked = within(self.endpoints.maintenance(place).status(StatusRequest {})).await;
+            let stands = asked.map(|status| {
+                let StatusResponse { leader, raft_term, raft_index, raft_applied_index, errors, .. } = status;
+                let id = status.header.map_or(0, |header| header.member_id);
+                format!(
+                    "{id:x} follows {leader:x} in term {raft_term}, committed {raft_index}, applied {raft_applied_index}, {errors:?}"
+                )
+            });
+            text += &format!("{}: {}\n", member.name(), stands.unwrap_or_else(|why| why));
+        }
+        text
     }
 
     /// No process may have ended by itself.
