@@ -9,7 +9,7 @@ use futures::future::join_all;
 use quorate_api::etcdserverpb::alarm_request::AlarmAction;
 use quorate_core::apply::Alarms;
 use quorate_core::command::Request;
-use quorate_core::integrity::{Confession, Report, Verdict, alarms_of, compare, named};
+use quorate_core::integrity::{Confession, Report, Verdict, judge};
 use quorate_core::log::MemberId;
 
 use crate::peer::{Call, Reply};
@@ -54,10 +54,8 @@ pub async fn confess(store: Store) {
 async fn compare_once(store: &Store) {
     let reports = reports(store).await;
     let alarms: Alarms = store.status().alarms.iter().copied().collect();
-    let membership = store.membership();
-    let voters = membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
-    let verdict = compare(&named(reports, &alarms), &voters);
-    for alarm in alarms_of(&verdict, &alarms, |id| membership.is_removed(id)) {
+    let (verdict, proposed) = judge(reports, &alarms, &store.membership());
+    for alarm in proposed {
         let member = format!("{:x}", alarm.member_id);
         match (&verdict, alarm.action()) {
             (Verdict::Diverged { revision, .. }, AlarmAction::Activate) => tracing::error!(

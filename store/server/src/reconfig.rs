@@ -55,8 +55,7 @@ pub fn check(
 /// # Errors
 /// An unhealthy cluster.
 pub fn check_joint(membership: &Membership, changes: &[Change], active: &BTreeSet<MemberId>) -> Result<(), ApiError> {
-    let before: BTreeSet<MemberId> =
-        membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
+    let before: BTreeSet<MemberId> = membership.voter_ids().collect();
     let mut after = before.clone();
     for change in changes {
         match change {

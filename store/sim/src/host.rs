@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate_core::apply::{AppliedIndex, Machine};
+use quorate_core::apply::{self, AppliedIndex, Machine};
 use quorate_core::backend::{Family, View, WriteBatch};
 use quorate_core::log::{Entry, HardState, Index, MemberId, SnapshotMeta};
 use quorate_core::membership::{Member, Membership};
@@ -154,6 +154,14 @@ pub fn member(id: MemberId) -> Member {
     Member { id, peer_urls: vec![format!("http://peer-{id}:2380")], ..Default::default() }
 }
 
+/// The state machine on these rows, with hashes that are kept as often as short histories need it.
+///
+/// # Errors
+/// As `Machine::open`.
+pub fn open_machine(rows: &Memory) -> Result<Machine, apply::Error> {
+    Machine::open_hashed_every(rows, HASHED_EVERY)
+}
+
 fn database_name(number: u64) -> String {
     format!("{number:016x}")
 }
@@ -278,7 +286,7 @@ impl Host {
             log.adopt(true);
         }
         let live = self.database.clone();
-        let machine = Machine::open_hashed_every(&live, HASHED_EVERY).map_err(|error| error.to_string())?;
+        let machine = open_machine(&live).map_err(|error| error.to_string())?;
         let truncated = log.index().first() - 1;
         let start = Start {
             id: self.id,

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
+use quorate_api::etcdserverpb::alarm_request::AlarmAction;
 use quorate_core::command::Request;
-use quorate_core::integrity::{Confession, Leader, NOBODY, Rebuild, Report, Step, alarms_of, compare, named};
+use quorate_core::integrity::{Confession, Leader, NOBODY, Rebuild, Report, Step, corrupt, judge};
 use quorate_core::log::MemberId;
 use quorate_core::membership::successor;
 use quorate_core::memory::DAMAGE;
-use quorate_core::mvcc::{self, Revision, ScrubLimits, scrub};
+use quorate_core::mvcc::{Revision, ScrubLimits, scrub};
 use quorate_core::node::Event;
 use quorate_core::replica::Role;
 
@@ -56,7 +56,7 @@ struct Round {
 
 impl Host {
     /// Whether this member's data are known to be wrong.
-    pub fn is_wrong(&self) -> bool {
+    pub fn is_known_wrong(&self) -> bool {
         let wrong = |process: &Process| process.integrity.damaged || process.machine.alarms().is_corrupt(self.id);
         self.process.as_deref().is_some_and(wrong)
     }
@@ -64,7 +64,7 @@ impl Host {
     /// Whether it serves no data.
     pub fn is_quarantined(&self) -> bool {
         let nobody = |process: &Process| process.machine.alarms().is_corrupt(NOBODY);
-        self.is_wrong() || self.process.as_deref().is_some_and(nobody)
+        self.is_known_wrong() || self.process.as_deref().is_some_and(nobody)
     }
 }
 
@@ -116,31 +116,26 @@ impl Cluster {
         let id = host.id;
         let Some(process) = &mut host.process else { return };
         let now_ms = process.lessor.now_ms(self.now);
-        let corrupt = process.machine.alarms().is_corrupt(id);
-        let Process { integrity, .. } = &mut **process;
-        if integrity.confession.is_due(now_ms, integrity.damaged, corrupt) {
-            propose_alarm(process, id, id, AlarmAction::Activate);
+        let raised = process.machine.alarms().is_corrupt(id);
+        let integrity = &mut process.integrity;
+        if integrity.confession.is_due(now_ms, integrity.damaged, raised) {
+            propose(process, id, Request::Alarm(corrupt(id, true)));
             self.world.accused(id);
         }
     }
 
     /// As the server's driver; and somebody asks for the rebuild of who is known to be wrong.
     fn rebuild_step(&mut self, host: &mut Host) {
-        let (id, wrong) = (host.id, host.is_wrong());
+        let (id, wrong) = (host.id, host.is_known_wrong());
         let Some(process) = &mut host.process else { return };
         let now_ms = process.lessor.now_ms(self.now);
-        let (alarms, status) = (process.machine.alarms(), process.node.status());
-        let corrupt = alarms.is_corrupt(id);
-        let leader = match status.role {
-            Role::Leader => Leader::This,
-            _ if alarms.is_corrupt(status.leader) => Leader::Wrong,
-            _ => Leader::Other,
-        };
+        let alarms = process.machine.alarms();
+        let (leader, raised) = (Leader::of(&process.node.status(), alarms), alarms.is_corrupt(id));
         let integrity = &mut process.integrity;
         if wrong && integrity.rebuild.is_idle() && host.chance.percent(REBUILD_PERCENT) {
             integrity.rebuild.ask();
         }
-        match integrity.rebuild.step(now_ms, leader, integrity.damaged, corrupt) {
+        match integrity.rebuild.step(now_ms, leader, integrity.damaged, raised) {
             Some(Step::AskForSnapshot) => process.events.push(Event::RequestSnapshot),
             Some(Step::HandOver) => {
                 let (machine, progress) = (&process.machine, process.node.progress());
@@ -151,7 +146,7 @@ impl Cluster {
                     process.events.push(Event::Transfer { to });
                 }
             }
-            Some(Step::TakeAlarmBack) => propose_alarm(process, id, id, AlarmAction::Deactivate),
+            Some(Step::TakeAlarmBack) => propose(process, id, Request::Alarm(corrupt(id, false))),
             None => {}
         }
     }
@@ -193,10 +188,8 @@ impl Cluster {
     fn judge_reports(&mut self, host: &mut Host, reports: BTreeMap<MemberId, Report>) {
         let Some(process) = &mut host.process else { return };
         self.world.counts.add("integrity: members compared");
-        let (alarms, membership) = (process.machine.alarms(), process.machine.membership());
-        let voters = membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
-        let verdict = compare(&named(reports, alarms), &voters);
-        for alarm in alarms_of(&verdict, alarms, |id| membership.is_removed(id)) {
+        let (_, proposed) = judge(reports, process.machine.alarms(), process.machine.membership());
+        for alarm in proposed {
             if alarm.action() == AlarmAction::Activate {
                 self.world.accused(alarm.member_id);
                 self.mark(host.id, "finds that the data of {} differ (0: of somebody)", [alarm.member_id, 0, 0]);
@@ -237,25 +230,11 @@ impl Cluster {
                     self.world.counts.add("integrity: rows reread to their end");
                 }
             }
-            Err(error) if is_damage(&error) => {
+            Err(error) if error.is_damage(|reason| reason.contains(DAMAGE)) => {
                 self.world.counts.add("integrity: damage found by the scrub");
                 self.report_damage(host, &error.to_string());
             }
             Err(error) => self.world.violate(format!("member {} cannot scrub: {error}", host.id)),
         }
     }
-}
-
-/// As the server's `report_damage_of`.
-fn is_damage(error: &mvcc::Error) -> bool {
-    match error {
-        mvcc::Error::Malformed { .. } => true,
-        mvcc::Error::Backend(failed) => failed.reason.contains(DAMAGE),
-        mvcc::Error::Compacted | mvcc::Error::FutureRevision => false,
-    }
-}
-
-fn propose_alarm(process: &mut Process, member: MemberId, of: MemberId, action: AlarmAction) {
-    let alarm = pb::AlarmRequest { action: action.into(), member_id: of, alarm: AlarmType::Corrupt.into() };
-    propose(process, member, Request::Alarm(alarm));
 }

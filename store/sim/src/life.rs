@@ -1,14 +1,12 @@
 //! A member's life: it starts on what its disk holds, and dies.
 
-use quorate_core::apply::Machine;
 use quorate_core::log::Entry;
 use quorate_core::memory::DAMAGE;
 use quorate_core::node::Event;
 
 use crate::cluster::{Cluster, What};
 use crate::disk::Loss;
-use crate::host::Host;
-use crate::integrity::HASHED_EVERY;
+use crate::host::{Host, open_machine};
 use crate::loss::LastGroupDamage;
 use crate::options::Bug;
 
@@ -69,7 +67,7 @@ impl Cluster {
         if !process.live.is_damaged() || !why.contains(DAMAGE) || alone || host.chance.percent(20) {
             return self.fail(host, why);
         }
-        match Machine::open_hashed_every(&process.live, HASHED_EVERY) {
+        match open_machine(&process.live) {
             Ok(machine) => process.machine = machine,
             Err(error) => return self.fail(host, &error.to_string()),
         }

@@ -5,14 +5,12 @@
 //! all others hold the group's entries, the group holds nothing else, and this member is not the only voter: then nobody without them can
 //! be elected, whatever this member says. Its leader tells it (`core/replica/loss.rs`), or the next one gives it what it lacks.
 
-use quorate_core::apply::Machine;
 use quorate_core::log::{Index, MemberId, Term};
 use quorate_core::replica::Loss;
 
 use crate::chance::Chance;
 use crate::cluster::Cluster;
-use crate::host::Host;
-use crate::integrity::HASHED_EVERY;
+use crate::host::{Host, open_machine};
 use crate::log::LastGroup;
 
 /// What has to come of the damage when the member starts.
@@ -40,7 +38,7 @@ impl Cluster {
 
     /// The last group that a member has synced, and what has to come of damage to it; `None` when it must not be damaged.
     fn last_group_of(&self, host: &Host) -> Option<(LastGroup, LastGroupDamage)> {
-        let durable = Machine::open_hashed_every(&host.database, HASHED_EVERY).ok()?;
+        let durable = open_machine(&host.database).ok()?;
         let group = host.log.lock().last_group_on_disk(durable.applied().index)?;
         let needs_others = durable.membership().voters() > 1 && !durable.membership().is_joint();
         let damage = match group.entries.last() {

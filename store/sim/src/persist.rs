@@ -1,14 +1,12 @@
 //! Makes durable what the node hands out: groups of the log as the server's `driver/log_role.rs`, snapshots as `driver/install.rs`.
 
-use quorate_core::apply::Machine;
 use quorate_core::log::{Entry, HardState, SnapshotMeta};
 use quorate_core::mvcc::Revision;
 use quorate_core::node::Event;
 use quorate_core::wal_format::SnapshotMarker;
 
 use crate::cluster::{Cluster, What};
-use crate::host::{Host, Job, Received};
-use crate::integrity::HASHED_EVERY;
+use crate::host::{Host, Job, Received, open_machine};
 use crate::log::Wrote;
 use crate::options::Bug;
 use crate::taint;
@@ -166,7 +164,7 @@ impl Cluster {
             return self.crash(host, power);
         }
         let live = host.database.clone();
-        let machine = match Machine::open_hashed_every(&live, HASHED_EVERY) {
+        let machine = match open_machine(&live) {
             Ok(machine) => machine,
             Err(error) => return self.fail(host, &format!("cannot open an installed snapshot: {error}")),
         };

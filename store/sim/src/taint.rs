@@ -39,12 +39,15 @@ pub fn mark(batch: &mut WriteBatch) {
 
 /// Gives the first put of an entry another value; false when it has none.
 pub fn change_put(entry: &mut Entry) -> bool {
+    if entry.kind != EntryKind::Normal {
+        return false;
+    }
     let Ok(mut commands) = command::decode(entry.data.clone()) else { return false };
-    let puts = commands.iter_mut().filter_map(|command| match &mut command.request {
+    let put = commands.iter_mut().find_map(|command| match &mut command.request {
         Request::Put(put) if !put.value.is_empty() => Some(put),
         _ => None,
     });
-    let Some(put) = puts.into_iter().next().filter(|_| entry.kind == EntryKind::Normal) else { return false };
+    let Some(put) = put else { return false };
     put.value = changed(&put.value);
     let mut batch = BatchBuilder::default();
     commands.iter().for_each(|command| batch.push(command));
@@ -155,8 +158,7 @@ impl Cluster {
     /// of all are known to be wrong, and nobody has others.
     fn is_beyond_rescue(&self, host: &Host, process: &Process) -> bool {
         let membership = process.machine.membership();
-        let voters: Vec<MemberId> =
-            membership.members().filter(|member| !member.learner).map(|member| member.id).collect();
+        let voters: Vec<MemberId> = membership.voter_ids().collect();
         let rows = |id| match id {
             id if id == host.id => Some(&process.live),
             id => self.hosts.get(&id).map(Host::rows),
@@ -189,7 +191,7 @@ impl Cluster {
         if process.machine.alarms().is_corrupt(NOBODY) {
             return self.world.counts.add("integrity: members that stayed undecided");
         }
-        if host.is_wrong() {
+        if host.is_known_wrong() {
             return self.world.violate(format!("member {id} is known to be wrong, and was not rebuilt"));
         }
         let own = report(process);

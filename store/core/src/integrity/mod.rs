@@ -9,10 +9,10 @@ mod confession;
 mod rebuild;
 mod remedy;
 
-pub use compare::{Verdict, compare};
+pub use compare::Verdict;
 pub use confession::Confession;
 pub use rebuild::{Leader, Rebuild, Step};
-pub use remedy::{NOBODY, alarms_of, named};
+pub use remedy::{NOBODY, corrupt, judge};
 
 use std::collections::VecDeque;
 

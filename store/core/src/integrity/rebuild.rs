@@ -2,6 +2,10 @@
 //! gap, and it is installed as any other. The member keeps its id, term, vote and the place of its log, so it forgets no vote that it
 //! gave: an empty disk under a voter's id could elect a second leader.
 
+use crate::apply::Alarms;
+use crate::node::Status;
+use crate::replica::Role;
+
 /// Between two tries to hand leadership over, or to take the alarm back, in milliseconds.
 const AGAIN_MS: u64 = 2_000;
 
@@ -25,6 +29,17 @@ pub enum Leader {
     Other,
     /// Another's that is wrong too, by its CORRUPT alarm.
     Wrong,
+}
+
+impl Leader {
+    /// As a member with this status and these alarms sees it.
+    pub fn of(status: &Status, alarms: &Alarms) -> Leader {
+        match status.role {
+            Role::Leader => Leader::This,
+            _ if alarms.is_corrupt(status.leader) => Leader::Wrong,
+            _ => Leader::Other,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,31 +1,45 @@
-//! What the leader does about a comparison: the alarms that it raises and takes back.
+//! What the leader makes of the members' reports: who is wrong, and the alarms that it raises and takes back.
 
 use std::collections::BTreeMap;
 
 use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
 
+use super::compare::compare;
 use super::{Report, Verdict};
 use crate::apply::Alarms;
 use crate::log::MemberId;
+use crate::membership::Membership;
 
 /// Whose CORRUPT says that members differ and nobody knows who is right, as with etcd: no member serves data then.
 pub const NOBODY: MemberId = 0;
 
+/// Raises a member's CORRUPT, or lowers it.
+pub fn corrupt(member_id: MemberId, raised: bool) -> pb::AlarmRequest {
+    let action = if raised { AlarmAction::Activate } else { AlarmAction::Deactivate };
+    pb::AlarmRequest { action: action.into(), member_id, alarm: AlarmType::Corrupt.into() }
+}
+
+/// Compares what was reported; the verdict, and what the leader proposes then, at most one request a member.
+pub fn judge(
+    reports: BTreeMap<MemberId, Report>,
+    alarms: &Alarms,
+    membership: &Membership,
+) -> (Verdict, Vec<pb::AlarmRequest>) {
+    let verdict = compare(&believed(reports, alarms), &membership.voter_ids().collect());
+    let proposed = alarms_of(&verdict, alarms, |id| membership.is_removed(id));
+    (verdict, proposed)
+}
+
 /// The reports to compare: without those of members whose CORRUPT is raised, which have nothing to say about others.
-pub fn named(reports: BTreeMap<MemberId, Report>, alarms: &Alarms) -> BTreeMap<MemberId, Report> {
+fn believed(reports: BTreeMap<MemberId, Report>, alarms: &Alarms) -> BTreeMap<MemberId, Report> {
     reports.into_iter().filter(|(id, _)| !alarms.is_corrupt(*id)).collect()
 }
 
-/// What to propose, at most one request a member. Nothing is asked for that is so already. A member that was removed (`is_removed`) can
+/// What to propose. Nothing is asked for that is so already. A member that was removed (`is_removed`) can
 /// be rebuilt no more, so its alarm would stop all writes for ever.
-pub fn alarms_of(verdict: &Verdict, alarms: &Alarms, is_removed: impl Fn(MemberId) -> bool) -> Vec<pb::AlarmRequest> {
+fn alarms_of(verdict: &Verdict, alarms: &Alarms, is_removed: impl Fn(MemberId) -> bool) -> Vec<pb::AlarmRequest> {
     let undecided = alarms.is_corrupt(NOBODY);
-    let corrupt = |member_id, action: AlarmAction| pb::AlarmRequest {
-        action: action.into(),
-        member_id,
-        alarm: AlarmType::Corrupt.into(),
-    };
-    let gone = alarms.corrupt().filter(|id| is_removed(*id)).map(|id| corrupt(id, AlarmAction::Deactivate));
+    let gone = alarms.corrupt().filter(|id| is_removed(*id)).map(|id| corrupt(id, false));
     let (accused, lowers_nobody): (&[MemberId], bool) = match verdict {
         Verdict::Equal { by_majority } => (&[], *by_majority),
         Verdict::Diverged { members, .. } => (members, true),
@@ -33,8 +47,8 @@ pub fn alarms_of(verdict: &Verdict, alarms: &Alarms, is_removed: impl Fn(MemberI
     };
     let fresh = accused.iter().filter(|id| !alarms.is_corrupt(**id) && !is_removed(**id));
     // First the accused, then the others may serve again.
-    let raised = fresh.map(|id| corrupt(*id, AlarmAction::Activate));
-    raised.chain((undecided && lowers_nobody).then(|| corrupt(NOBODY, AlarmAction::Deactivate))).chain(gone).collect()
+    let raised = fresh.map(|id| corrupt(*id, true));
+    raised.chain((undecided && lowers_nobody).then(|| corrupt(NOBODY, false))).chain(gone).collect()
 }
 
 #[cfg(test)]
@@ -78,6 +92,6 @@ mod tests {
     #[test]
     fn a_member_that_is_known_to_be_wrong_is_not_asked_about_others() {
         let reports = [1, 2].map(|id| (id, Report::default())).into();
-        assert_eq!(named(reports, &alarms(&[2])).into_keys().collect::<Vec<_>>(), [1]);
+        assert_eq!(believed(reports, &alarms(&[2])).into_keys().collect::<Vec<_>>(), [1]);
     }
 }

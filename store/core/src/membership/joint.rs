@@ -48,7 +48,7 @@ impl Membership {
         if changes.is_empty() || changes.len() > CHANGES_MAX {
             return Err(malformed(format!("it has {}", changes.len())));
         }
-        let outgoing = self.members.values().filter(|member| !member.learner).map(|member| member.id).collect();
+        let outgoing = self.voter_ids().collect();
         let mut staged = self.clone();
         let mut joint = Joint { outgoing, leaving: BTreeSet::new() };
         let mut named = BTreeSet::new();

@@ -74,9 +74,14 @@ impl Membership {
         self.index
     }
 
+    /// Ascending.
+    pub fn voter_ids(&self) -> impl Iterator<Item = MemberId> + '_ {
+        self.members.values().filter(|member| !member.learner).map(|member| member.id)
+    }
+
     /// Voters, also those that go when a joint configuration is left.
     pub fn voters(&self) -> usize {
-        self.members.values().filter(|member| !member.learner).count()
+        self.voter_ids().count()
     }
 
     /// The raft crate's view of this configuration; empty before the first change.

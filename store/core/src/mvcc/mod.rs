@@ -102,6 +102,15 @@ impl Error {
         Error::Malformed { family: family.name(), key, reason }
     }
 
+    /// Whether what was read is not what was written; `is_corruption` says it of the store's own reasons.
+    pub fn is_damage(&self, is_corruption: impl FnOnce(&str) -> bool) -> bool {
+        match self {
+            Error::Malformed { .. } => true,
+            Error::Backend(failed) => is_corruption(&failed.reason),
+            Error::Compacted | Error::FutureRevision => false,
+        }
+    }
+
     /// What a client is told; `None` when the store itself failed and the member must stop.
     pub fn for_client(&self) -> Option<ApiError> {
         match self {

@@ -2,7 +2,6 @@
 
 use quorate_core::integrity::{self, Leader, Step};
 use quorate_core::node::Event;
-use quorate_core::replica::Role;
 use tokio::sync::oneshot;
 
 use super::Running;
@@ -27,11 +26,7 @@ impl Running {
     pub(super) fn rebuild_step(&mut self) {
         let store = Store(self.driver.inner.clone());
         let alarms = self.driver.machine.alarms();
-        let leader = match self.driver.node.status() {
-            status if status.role == Role::Leader => Leader::This,
-            status if alarms.is_corrupt(status.leader) => Leader::Wrong,
-            _ => Leader::Other,
-        };
+        let leader = Leader::of(&self.driver.node.status(), alarms);
         let corrupt = alarms.is_corrupt(store.identity().member_id);
         match self.rebuild.steps.step(self.now_ms(), leader, store.is_damaged(), corrupt) {
             Some(Step::AskForSnapshot) => self.events.push(Event::RequestSnapshot),

@@ -26,8 +26,7 @@ impl recovery_server::Recovery for Recovery {
             let text = "this member is the only voter, nobody has another copy: restore it from a backup";
             return Err(Status::failed_precondition(text));
         }
-        let others = membership.members().filter(|member| !member.learner && member.id != this);
-        if others.map(|member| member.id).all(|id| self.store.is_corrupt(id)) {
+        if membership.voter_ids().filter(|id| *id != this).all(|id| self.store.is_corrupt(id)) {
             let text = "the data of every other voter are known to be wrong too (alarm CORRUPT): restore a backup";
             return Err(Status::failed_precondition(text));
         }

@@ -4,10 +4,9 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 use quorate_api::Error as ApiError;
-use quorate_api::etcdserverpb::{self as pb, AlarmType, alarm_request::AlarmAction};
 use quorate_core::apply;
 use quorate_core::command::Request;
-use quorate_core::integrity::NOBODY;
+use quorate_core::integrity::{self, NOBODY};
 use quorate_core::log::MemberId;
 use quorate_core::mvcc;
 use tokio::sync::oneshot;
@@ -78,11 +77,7 @@ impl Store {
 
     /// Reports damage if that is why a read failed; returns whether it was.
     pub fn report_damage_of(&self, error: &mvcc::Error) -> bool {
-        let damage = match error {
-            mvcc::Error::Malformed { .. } => true,
-            mvcc::Error::Backend(failed) => backend::is_corruption(&failed.reason),
-            mvcc::Error::Compacted | mvcc::Error::FutureRevision => false,
-        };
+        let damage = error.is_damage(backend::is_corruption);
         if damage {
             self.report_damage(error);
         }
@@ -121,8 +116,6 @@ impl Store {
         if self.is_corrupt(member_id) == corrupt {
             return Ok(());
         }
-        let action = if corrupt { AlarmAction::Activate } else { AlarmAction::Deactivate };
-        let alarm = pb::AlarmRequest { action: action.into(), member_id, alarm: AlarmType::Corrupt.into() };
-        self.propose(Request::Alarm(alarm)).await.map(|_| ())
+        self.propose(Request::Alarm(integrity::corrupt(member_id, corrupt))).await.map(|_| ())
     }
 }
