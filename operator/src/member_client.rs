@@ -97,13 +97,20 @@ pub struct Member {
 impl Member {
     /// Connects to a pod's address; `host` is the name that its certificate must carry.
     pub async fn connect(address: &str, host: &str, access: &Access) -> Result<Self, Error> {
+        Self::connect_within(CONNECT_TIMEOUT, address, host, access).await
+    }
+
+    /// `limit` is TCP's and that of TLS after it: of a process that stands still, or is gone while the network loses packets, the
+    /// kernel accepts connections that nobody ever answers.
+    async fn connect_within(limit: Duration, address: &str, host: &str, access: &Access) -> Result<Self, Error> {
         let authority = if address.contains(':') { format!("[{address}]:{PORT}") } else { format!("{address}:{PORT}") };
         let (endpoint, bearer) = match access {
             Access::Tls { authority: ca, client } => {
                 let tls = ClientTlsConfig::new()
                     .ca_certificate(Certificate::from_pem(ca))
                     .identity(Identity::from_pem(&client.certificate, &client.key))
-                    .domain_name(host);
+                    .domain_name(host)
+                    .timeout(limit);
                 (Endpoint::from_shared(format!("https://{authority}"))?.tls_config(tls)?, None)
             }
             Access::Token(token) => {
@@ -111,7 +118,7 @@ impl Member {
                 (Endpoint::from_shared(format!("http://{authority}"))?, Some(value))
             }
         };
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?;
+        let channel = endpoint.connect_timeout(limit).connect().await?;
         Ok(Self { client: AdminClient::with_interceptor(channel, Bearer(bearer)) })
     }
 
@@ -348,6 +355,25 @@ fn to_member(member: &ConfiguredMember) -> proto::Member {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::plan::fixture;
+    use crate::tls;
+
+    #[tokio::test]
+    async fn a_member_whose_process_stands_still_is_given_up() {
+        // The kernel accepts for it; nobody else uses this address of the loopback.
+        let address = "127.23.82.1";
+        let _frozen = std::net::TcpListener::bind((address, PORT)).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let admin = tls::authority(&fixture::desired(1), tls::Plane::Admin, now).unwrap();
+        let client = tls::operator_client(&admin, now).unwrap();
+        let access = Access::Tls { authority: admin.certificate, client };
+        let limit = Duration::from_millis(50);
+        let connecting = Member::connect_within(limit, address, "member", &access);
+        let answer = tokio::time::timeout(100 * limit, connecting).await.expect("it waits for ever");
+        assert!(matches!(answer, Err(Error::Connect(_))));
+    }
+
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
     struct Layer {

@@ -18,6 +18,8 @@ pub const PEER_PORT: u16 = 2380;
 /// A client waits so long for an answer; then the outcome is unknown to it. Above an election, below a long partition.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// TCP's, and that of TLS after it: the kernel accepts for a process that is gone or stands still, and where the network loses packets
+/// nobody ever says so.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A connection whose pings stay unanswered for so long is given up, as nobody closes it in a partition.
@@ -32,22 +34,8 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub fn new(members: usize, tls: Option<&ClientTlsConfig>) -> Result<Endpoints, Error> {
-        let channels = (0..members)
-            .map(|member| {
-                let endpoint = Endpoint::from_shared(client_url(member, tls.is_some()))?
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .timeout(Duration::from_secs(3_600))
-                    .http2_keep_alive_interval(PING_EVERY)
-                    .keep_alive_timeout(PING_TIMEOUT)
-                    .keep_alive_while_idle(true);
-                let endpoint = match tls {
-                    None => endpoint,
-                    Some(tls) => endpoint.tls_config(tls.clone())?,
-                };
-                Ok(endpoint.connect_lazy())
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        Ok(Endpoints { channels })
+        let channels = (0..members).map(|member| channel(client_url(member, tls.is_some()), tls));
+        Ok(Endpoints { channels: channels.collect::<Result<Vec<_>, Error>>()? })
     }
 
     pub fn len(&self) -> usize {
@@ -79,10 +67,41 @@ impl Endpoints {
     }
 }
 
+fn channel(url: String, tls: Option<&ClientTlsConfig>) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(url)?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(Duration::from_secs(3_600))
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let endpoint = match tls {
+        None => endpoint,
+        Some(tls) => endpoint.tls_config(tls.clone().timeout(CONNECT_TIMEOUT))?,
+    };
+    Ok(endpoint.connect_lazy())
+}
+
 pub fn client_url(member: usize, tls: bool) -> String {
     format!("{}://{}:{CLIENT_PORT}", if tls { "https" } else { "http" }, address(member))
 }
 
 pub fn peer_url(member: usize, tls: bool) -> String {
     format!("{}://{}:{PEER_PORT}", if tls { "https" } else { "http" }, address(member))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_api::etcdserverpb::RangeRequest;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_accepts_and_says_nothing_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", silent.local_addr().unwrap());
+        let mut client = KvClient::new(channel(url, Some(&ClientTlsConfig::new())).unwrap());
+        let call = client.range(RangeRequest::default());
+        let answer = tokio::time::timeout(10 * CONNECT_TIMEOUT, call).await.expect("it waits for ever");
+        assert_eq!(answer.unwrap_err().code(), tonic::Code::Unavailable);
+    }
 }

@@ -282,7 +282,8 @@ impl World {
         let authority = data.get("ca.crt").map(|bytes| bytes.0.clone()).unwrap_or_default();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(authority))
-            .domain_name(format!("{name}.default.svc"));
+            .domain_name(format!("{name}.default.svc"))
+            .timeout(REQUEST_LIMIT);
         let endpoint = Endpoint::from_shared(format!("https://{}", relay.local()))?.tls_config(tls)?;
         let channel = endpoint.timeout(REQUEST_LIMIT).connect().await?;
         Ok(Session { channel, _relay: relay })
@@ -308,7 +309,8 @@ impl World {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(text("ca.crt")))
             .identity(Identity::from_pem(text("tls.crt"), text("tls.key")))
-            .domain_name(format!("{name}.default.svc"));
+            .domain_name(format!("{name}.default.svc"))
+            .timeout(REQUEST_LIMIT);
         let endpoint = Endpoint::from_shared(format!("https://{}", relay.local()))?.tls_config(tls)?;
         let channel = endpoint.timeout(REQUEST_LIMIT).connect().await?;
         Ok(Session { channel, _relay: relay })
