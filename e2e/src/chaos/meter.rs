@@ -54,16 +54,18 @@ impl Lap {
         sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
     }
 
-    /// How many took longer, by the second in which they began; the first second is that of the first put.
-    pub fn slower_by_second(&self, than: Duration) -> Vec<usize> {
-        let Some(first) = self.puts.iter().map(|put| put.begun).min() else { return Vec::new() };
-        let second = |put: &Answered| (put.begun - first).as_secs() as usize;
-        let seconds = self.puts.iter().map(second).max().map_or(0, |last| last + 1);
-        let mut slower = vec![0; seconds];
-        for put in self.puts.iter().filter(|put| put.latency > than) {
-            slower[second(put)] += 1;
+    /// Latencies by the second in which the puts began; the first second is that of the first put.
+    pub fn by_second(&self) -> Vec<Vec<Duration>> {
+        let first = self.puts.iter().map(|put| put.begun).min();
+        let mut seconds = Vec::new();
+        for put in &self.puts {
+            let second = first.map_or(0, |first| (put.begun - first).as_secs() as usize);
+            if seconds.len() <= second {
+                seconds.resize_with(second + 1, Vec::new);
+            }
+            seconds[second].push(put.latency);
         }
-        slower
+        seconds
     }
 
     /// Both together.
@@ -188,15 +190,12 @@ mod tests {
         assert_eq!(Lap::default().percentile(99.0), Duration::ZERO);
     }
     #[test]
-    fn slow_puts_are_counted_in_the_second_in_which_they_began() {
+    fn latencies_are_kept_by_the_second_in_which_the_puts_began() {
         let first = Instant::now();
-        let put = |begun_ms, latency_ms| Answered {
-            begun: first + Duration::from_millis(begun_ms),
-            latency: Duration::from_millis(latency_ms),
-        };
-        let lap = Lap { puts: vec![put(2_100, 9), put(0, 5), put(900, 1_500), put(1_999, 6)], ..Lap::default() };
-        assert_eq!(lap.slower_by_second(Duration::from_millis(5)), [1, 1, 1]);
-        assert_eq!(lap.slower_by_second(Duration::from_secs(1)), [1, 0, 0]);
-        assert!(Lap::default().slower_by_second(Duration::ZERO).is_empty());
+        let ms = Duration::from_millis;
+        let put = |begun, latency| Answered { begun: first + ms(begun), latency: ms(latency) };
+        let lap = Lap { puts: vec![put(3_100, 9), put(0, 5), put(900, 1_500), put(1_999, 6)], ..Lap::default() };
+        assert_eq!(lap.by_second(), [vec![ms(5), ms(1_500)], vec![ms(6)], vec![], vec![ms(9)]]);
+        assert!(Lap::default().by_second().is_empty());
     }
 }

@@ -69,10 +69,17 @@ impl fmt::Display for Report {
                 back.follower_memory.peak,
             )?;
         }
-        writeln!(f, "\nputs while it came back that were slower than 99 of 100 quiet ones, by second:")?;
+        writeln!(
+            f,
+            "\nputs while it came back that were slower than 99 of 100 quiet ones, by second, and the slowest in ms:"
+        )?;
         for back in &self.returns {
-            let slower = back.during.slower_by_second(back.quiet().percentile(99.0));
-            writeln!(f, "{}: {}", back.how, slower.iter().map(usize::to_string).collect::<Vec<_>>().join(" "))?;
+            let limit = back.quiet().percentile(99.0);
+            let seconds = back.during.by_second().into_iter().map(|latencies| {
+                let slower = latencies.iter().filter(|latency| **latency > limit).count();
+                format!("{slower} ({})", latencies.into_iter().max().unwrap_or_default().as_millis())
+            });
+            writeln!(f, "{}: {}", back.how, seconds.collect::<Vec<_>>().join(", "))?;
         }
         for how in [How::Away, How::Replaced] {
             let (during, quiet) = self.pooled(how);
