@@ -25,10 +25,10 @@ budget() {
     format) echo 10 15 120 ;;
     lint) echo 150 500 1800 ;;
     deny) echo 10 20 900 ;;
-    generated) echo 60 300 900 ;;
+    generated) echo 60 400 900 ;;
     unit) echo 270 650 2400 ;;
     integration) echo 200 300 2400 ;;
-    differential) echo 180 240 900 ;;
+    differential) echo 180 300 900 ;;
     e2e) echo 840 1060 3000 ;;
     chaos) echo 300 350 900 ;;
     long) echo 3600 4200 7200 ;;
