@@ -14,6 +14,7 @@ pub enum Rule {
     LeaseKeysOrder,
     LeasesOrder,
     HashOfChosenLease,
+    OrderOfChosenLeases,
     HashAtCompaction,
     TextOfUndecodable,
     AfterCompactionCanceled,
@@ -29,7 +30,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Rule; 22] = [
+    pub const ALL: [Rule; 23] = [
         Rule::ChosenIds,
         Rule::ClientUrls,
         Rule::StatusNumbers,
@@ -40,6 +41,7 @@ impl Rule {
         Rule::LeaseKeysOrder,
         Rule::LeasesOrder,
         Rule::HashOfChosenLease,
+        Rule::OrderOfChosenLeases,
         Rule::HashAtCompaction,
         Rule::TextOfUndecodable,
         Rule::AfterCompactionCanceled,
@@ -85,6 +87,10 @@ impl Rule {
             Rule::HashOfChosenLease => (
                 "HashKV: `hash`, from when a key was put with a lease whose id the server chose",
                 "the id is in what is hashed",
+            ),
+            Rule::OrderOfChosenLeases => (
+                "No transaction asks whether a lease is greater or less than one whose id the server chose",
+                "each side drew its own ids",
             ),
             Rule::HashAtCompaction => (
                 "HashKV is not asked at a revision that was once compacted at",

@@ -1,11 +1,12 @@
 //! What a request is made of, as far as it decides whether it can be compared.
 
 use quorate_api::etcdserverpb as pb;
+use quorate_api::etcdserverpb::compare::{CompareResult, TargetUnion};
 use quorate_api::etcdserverpb::request_op::Request as Op;
 
 use crate::names::Word;
 
-/// What kinds of operations a transaction has, in all its branches.
+/// What kinds of comparisons and operations a transaction has, in all its branches.
 #[derive(Default)]
 pub struct Ops {
     pub put: bool,
@@ -13,6 +14,8 @@ pub struct Ops {
     pub delete: bool,
     pub delete_from_key: bool,
     pub chosen_lease: bool,
+    /// Whether a comparison asks for the order of a lease and one whose id the server chose.
+    pub orders_chosen: bool,
 }
 
 impl Ops {
@@ -23,6 +26,7 @@ impl Ops {
     }
 
     fn add(&mut self, txn: &pb::TxnRequest) {
+        self.orders_chosen |= txn.compare.iter().any(orders_chosen);
         for op in txn.success.iter().chain(&txn.failure) {
             match &op.request {
                 Some(Op::RequestPut(put)) => {
@@ -39,6 +43,11 @@ impl Ops {
             }
         }
     }
+}
+
+fn orders_chosen(compare: &pb::Compare) -> bool {
+    let orders = matches!(compare.result(), CompareResult::Greater | CompareResult::Less);
+    orders && matches!(compare.target_union, Some(TargetUnion::Lease(lease)) if is_chosen(lease))
 }
 
 /// Whether a lease is one whose id the server chose.

@@ -235,7 +235,10 @@ impl Pair {
             }
             "KV.Txn" => {
                 let ops = Ops::of(&request.transcode_to().ok()?);
-                (ops.delete && ops.ignore).then_some(Rule::IgnoreBehindDelete)
+                match ops.orders_chosen {
+                    true => Some(Rule::OrderOfChosenLeases),
+                    false => (ops.delete && ops.ignore).then_some(Rule::IgnoreBehindDelete),
+                }
             }
             "Maintenance.Alarm" => {
                 let request: pb::AlarmRequest = request.transcode_to().ok()?;
