@@ -11,6 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Everything that this process writes is its own: RocksDB makes its files by the umask, not by a mode of ours.
     nix::sys::stat::umask(nix::sys::stat::Mode::S_IRWXG | nix::sys::stat::Mode::S_IRWXO);
+    // The kernel zeroes a huge page when it is first touched, and the thread that serves everybody waits: 7 ms in a virtual machine whose
+    // memory its host has yet to find (`store/README.md`, "Memory"). The allocator asks for such pages.
+    let small_pages = nix::sys::prctl::set_thp_disable(true);
     // Points named in the variable FAILPOINTS make this process fail, in a build that has them (never in a released one).
     #[cfg(feature = "failpoints")]
     let _points = fail::FailScenario::setup();
@@ -40,6 +43,9 @@ fn main() -> ExitCode {
     };
     for variable in &config.variables {
         tracing::info!(variable, "recognized and used environment variable");
+    }
+    if let Err(error) = small_pages {
+        tracing::warn!(%error, "cannot keep the kernel from using huge pages; the first use of one may hold up requests");
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -53,6 +53,13 @@ async fn the_only_member_lists_itself() {
 }
 
 #[tokio::test]
+async fn no_thread_waits_for_the_kernel_to_zero_a_huge_page() {
+    let server = Server::quorate(&[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
+}
+
+#[tokio::test]
 async fn pages_show_a_healthy_member_and_what_it_did() {
     let server = Server::quorate(&["--metrics=extensive"]);
     let mut client = Client::connect(&server.address()).await;

@@ -103,6 +103,10 @@ impl Server {
         self.folder.path()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the process to stop, and gives back its exit code and all it logged.
     pub fn stop(mut self) -> (Option<i32>, String) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
