@@ -26,8 +26,8 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// tell it that they know of its removal: without this they would apply it and take that answer with them. As long as the driver
 /// stays after the removal.
 const LINGER: Duration = Duration::from_secs(1);
-/// A failing peer is logged this often, not at every try.
-const LOG_EVERY: u32 = 100;
+/// A peer that fails for the same reason is logged this often, not at every try.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until the peer leaves the configuration, and then until what waits for it is written.
 pub(super) async fn run(
@@ -51,11 +51,11 @@ async fn keep_connected(
     urls: &[String],
     frames: &mut mpsc::Receiver<Queued>,
 ) {
-    let mut failures = 0;
+    let mut failing = Failing::default();
     for url in urls.iter().cycle() {
         match connect(local, id, url, Channel::Frames).await {
             Ok(connected) => {
-                failures = 0;
+                failing = Failing::default();
                 tracing::info!(remote = format!("{id:x}"), url, "established connection to peer");
                 links.update_known(id, |link| link.connected_since = Some(Instant::now()));
                 let ended = write_frames(connected, local, links, id, frames).await;
@@ -75,10 +75,9 @@ async fn keep_connected(
                 if let connection::Error::Handshake(handshake::Error::Removed(_)) = error {
                     local.removed.send_replace(true);
                 }
-                if failures % LOG_EVERY == 0 {
+                if failing.is_news(&error.to_string(), Instant::now()) {
                     tracing::warn!(remote = format!("{id:x}"), url, %error, "cannot connect to peer");
                 }
-                failures += 1;
                 drop_waiting(local, id, frames);
                 if frames.is_closed() {
                     return;
@@ -86,6 +85,24 @@ async fn keep_connected(
             }
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What was last logged of a peer that cannot be reached.
+#[derive(Debug, Default)]
+struct Failing {
+    last: Option<(String, Instant)>,
+}
+
+impl Failing {
+    /// Whether to log the error, which is then noted as logged: it is another one than the last, or that was logged long ago. A try may
+    /// take seconds or none at all, so tries are not what is counted.
+    fn is_news(&mut self, error: &str, now: Instant) -> bool {
+        let known = self.last.as_ref().is_some_and(|(text, at)| text == error && now - *at < LOG_EVERY);
+        if !known {
+            self.last = Some((error.to_owned(), now));
+        }
+        !known
     }
 }
 
@@ -193,4 +210,19 @@ fn put(buffer: &mut BytesMut, frame: &Frame) {
     frame.encode(buffer);
     let length = u32::try_from(buffer.len() - at - 4).expect("frames are bounded far below 4 GiB");
     buffer[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_peer_is_logged_when_the_error_is_another_one_and_now_and_then() {
+        let (mut failing, start) = (Failing::default(), Instant::now());
+        assert!(failing.is_news("refused", start));
+        assert!(!failing.is_news("refused", start + LOG_EVERY / 2));
+        assert!(failing.is_news("timed out", start + LOG_EVERY / 2));
+        assert!(!failing.is_news("timed out", start + LOG_EVERY));
+        assert!(failing.is_news("timed out", start + LOG_EVERY * 3 / 2));
+    }
 }
