@@ -198,11 +198,21 @@ impl Cluster {
         Err(Violation::NotBack { member: member.name().to_owned(), reason })
     }
 
-    /// Where each member says that it stands, a line each: which one hangs shows here, or that only the way to it does.
+    /// Where each member says that it stands, a line each: which one hangs shows here, or that only the way to it did. They are asked
+    /// through new connections, because one that hangs looks like a member that does.
     async fn stands(&self) -> String {
+        let anew = match self.endpoints.anew() {
+            Ok(anew) => anew,
+            Err(error) => return format!("no new connections: {error}\n"),
+        };
         let mut text = String::new();
         for (place, member) in self.members.iter().enumerate() {
-            let asked = within(self.endpoints.maintenance(place).status(StatusRequest {})).await;
+            let read = |serializable| {
+                let request = RangeRequest { key: "back".into(), serializable, ..Default::default() };
+                let mut kv = anew.kv(place);
+                async move { within(kv.range(request)).await.map_or_else(|why| why, |_| "answered".to_owned()) }
+            };
+            let asked = within(anew.maintenance(place).status(StatusRequest {})).await;
             let stands = asked.map(|status| {
                 let StatusResponse { leader, raft_term, raft_index, raft_applied_index, errors, .. } = status;
                 let id = status.header.map_or(0, |header| header.member_id);
@@ -210,7 +220,12 @@ impl Cluster {
                     "{id:x} follows {leader:x} in term {raft_term}, committed {raft_index}, applied {raft_applied_index}, {errors:?}"
                 )
             });
-            text += &format!("{}: {}\n", member.name(), stands.unwrap_or_else(|why| why));
+            let (serializable, linearizable) = (read(true).await, read(false).await);
+            text += &format!(
+                "{} by a new connection: {}; serializable read: {serializable}; linearizable read: {linearizable}\n",
+                member.name(),
+                stands.unwrap_or_else(|why| why),
+            );
         }
         text
     }

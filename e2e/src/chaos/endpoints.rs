@@ -30,12 +30,18 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     channels: Vec<Channel>,
+    tls: Option<ClientTlsConfig>,
 }
 
 impl Endpoints {
     pub fn new(members: usize, tls: Option<&ClientTlsConfig>) -> Result<Endpoints, Error> {
         let channels = (0..members).map(|member| channel(client_url(member, tls.is_some()), tls));
-        Ok(Endpoints { channels: channels.collect::<Result<Vec<_>, Error>>()? })
+        Ok(Endpoints { channels: channels.collect::<Result<Vec<_>, Error>>()?, tls: tls.cloned() })
+    }
+
+    /// The same members through connections that nobody has used: whether one that was used hangs, or who is at its other end.
+    pub fn anew(&self) -> Result<Endpoints, Error> {
+        Endpoints::new(self.len(), self.tls.as_ref())
     }
 
     pub fn len(&self) -> usize {
