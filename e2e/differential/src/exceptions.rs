@@ -22,6 +22,7 @@ pub enum Rule {
     IgnoreBehindDelete,
     UrlsThatDoNotParse,
     RefusedChange,
+    CompactedAtZero,
     LargeOfBadVersion,
     UnstableSort,
     OwnCorruption,
@@ -30,7 +31,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Rule; 23] = [
+    pub const ALL: [Rule; 24] = [
         Rule::ChosenIds,
         Rule::ClientUrls,
         Rule::StatusNumbers,
@@ -49,6 +50,7 @@ impl Rule {
         Rule::IgnoreBehindDelete,
         Rule::UrlsThatDoNotParse,
         Rule::RefusedChange,
+        Rule::CompactedAtZero,
         Rule::LargeOfBadVersion,
         Rule::UnstableSort,
         Rule::OwnCorruption,
@@ -118,6 +120,10 @@ impl Rule {
             Rule::RefusedChange => (
                 "No restart after a change of members that was refused for its URLs or as one learner too many",
                 "etcd carries it out when it replays its log; Quorate refuses it again",
+            ),
+            Rule::CompactedAtZero => (
+                "No restart after a compaction at revision 0, until one at a higher revision",
+                "etcd, killed within 100 ms of it, has forgotten it and takes it once more; Quorate keeps it",
             ),
             Rule::LargeOfBadVersion => (
                 "No request above 500 000 bytes has a client version that is not UTF-8",

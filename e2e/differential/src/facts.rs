@@ -40,6 +40,11 @@ impl Facts {
         }
     }
 
+    /// Revision 0 was compacted at, which is done once, and none above it.
+    pub fn only_compacted_at_zero(&self) -> bool {
+        self.compactions.last() == Some(&0)
+    }
+
     pub fn view<'a>(&'a self, session: &'a Session) -> View<'a> {
         View {
             names: &session.names,

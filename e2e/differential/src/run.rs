@@ -210,7 +210,10 @@ impl Pair {
     /// The rule by which a step is not sent.
     fn kept_back(&self, step: &Step) -> Option<Rule> {
         if step.act == Act::Restart {
-            return self.facts.refused_change.then_some(Rule::RefusedChange);
+            return match self.facts.refused_change {
+                true => Some(Rule::RefusedChange),
+                false => self.facts.only_compacted_at_zero().then_some(Rule::CompactedAtZero),
+            };
         }
         let request = step.request()?;
         if step.metadata == Some(Metadata::BadVersion)
