@@ -345,6 +345,9 @@ impl Replica {
         if message.get_msg_type() == MessageType::MsgTimeoutNow && gap > CAMPAIGN_GAP_ENTRIES_MAX {
             return Ok(());
         }
+        if self.role() != Role::Leader && is_for_leader(message.get_msg_type()) {
+            return Ok(());
+        }
         self.hear_commit(message.get_msg_type(), message.term, message.commit);
         self.answer_heartbeat(&message);
         self.step_asked(message);
@@ -458,6 +461,8 @@ impl Replica {
         let (mut messages, mut messages_after) = (ready.take_messages(), ready.take_persisted_messages());
         self.withhold(&mut messages);
         self.withhold(&mut messages_after);
+        let is_own = |message: &raft::eraftpb::Message| message.from == self.id();
+        debug_assert!(messages.iter().chain(&messages_after).all(is_own), "a member speaks in its own name");
         let (messages, messages_after) = (convert::messages(messages), convert::messages(messages_after));
         let hard_state = ready.hs().map(convert::hard_state);
         let stored = self.node.raft.raft_log.store.hard_state();
@@ -502,6 +507,12 @@ impl Replica {
         self.rng ^= self.rng << 17;
         self.node.raft.set_randomized_election_timeout(clock::draw(self.timing.election_ticks, self.rng));
     }
+}
+
+/// What only a leader answers. Raft 0.7 has a follower pass it on to its leader in the name of who asked, and a peer that speaks in
+/// another's name is hung up on, with all that is on its way. Who asked a leader that is none any more asks again.
+fn is_for_leader(kind: MessageType) -> bool {
+    matches!(kind, MessageType::MsgReadIndex | MessageType::MsgTransferLeader)
 }
 
 /// What a membership entry holds for the state machine: the payload that `propose_change` was given.

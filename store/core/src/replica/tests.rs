@@ -392,3 +392,16 @@ fn a_leader_sends_entries_again_when_what_a_snapshot_was_asked_for_is_not_commit
     }
     assert_eq!(entries, [4]);
 }
+
+#[test]
+fn what_a_peer_asks_its_leader_is_not_passed_on_in_its_name() {
+    let mut replica = start_in(1, &[1, 2, 3], MEMORY_BYTES_MAX);
+    assert!(append_to_first(&mut replica, 2, 1), "it follows member 2");
+    for kind in [MessageType::MsgReadIndex, MessageType::MsgTransferLeader] {
+        let mut asked = message(kind, 3, 0);
+        asked.to = 1;
+        asked.set_entries(vec![raft::eraftpb::Entry::default()].into());
+        step(&mut replica, asked);
+        assert_eq!(sent(&mut replica), [], "{kind:?}");
+    }
+}
