@@ -29,8 +29,8 @@ use stream::{Counted, Stream, Transport};
 
 /// A client that has not finished its TLS handshake by then is cut off; a slow one takes well under a second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client of HTTP/1 must have sent its headers by then.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For `Settings::header_timeout`.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Descriptors that connections leave to files and peers; etcd's reserve.
 const DESCRIPTORS_RESERVED: usize = 150;
 /// Pause after a failed accept: without descriptors it would fail again at once.
@@ -57,6 +57,9 @@ pub struct Settings {
     pub keepalive: Keepalive,
     /// Streams that one connection may have open.
     pub streams_max: u32,
+    /// A client must have sent the first words of HTTP/2, or the headers of HTTP/1, by then: who says nothing would keep its place among
+    /// the connections for ever.
+    pub header_timeout: Duration,
 }
 
 /// Accepts connections on any number of listeners until it is stopped. Clones share it.
@@ -89,6 +92,7 @@ impl Server {
         tracing::info!(url = %listener.url(), "serving client traffic");
         let acceptor = Acceptor {
             builder: builder(&self.settings),
+            header_timeout: self.settings.header_timeout,
             metrics: self.metrics.clone(),
             connections: self.connections.clone(),
             tasks: self.tasks.clone(),
@@ -122,7 +126,7 @@ fn connections_max() -> usize {
 
 fn builder(settings: &Settings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -140,6 +144,7 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
 #[derive(Clone)]
 struct Acceptor {
     builder: Builder<TokioExecutor>,
+    header_timeout: Duration,
     metrics: Arc<Metrics>,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -208,7 +213,7 @@ impl Acceptor {
     }
 
     async fn http(&self, transport: Transport) {
-        let (io, rpc) = Counted::new(transport, self.metrics.clone());
+        let (io, rpc, begun) = Counted::new(transport, self.metrics.clone());
         let service = self.service.clone().of_connection(rpc);
         let connection = self.builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
@@ -218,8 +223,19 @@ impl Acceptor {
                 () = self.drain.due() => {}
             }
         };
+        // hyper has a limit for headers, but none for the bytes by which it tells one HTTP from the other.
+        let silent = async {
+            tokio::time::sleep(self.header_timeout).await;
+            if begun.is_done() {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silent => {
+                tracing::debug!("a client said nothing for {:?}", self.header_timeout);
+                return;
+            }
             () = asked_to_go => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

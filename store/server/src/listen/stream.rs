@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,11 +22,34 @@ pub enum Transport {
     Tls(Box<TlsStream<Stream>>),
 }
 
+/// Length of what a client of HTTP/2 sends first (RFC 9113, 3.4). No request of HTTP/1 with a header is shorter.
+const PREFACE_BYTES: usize = 24;
+
 /// Counts what passes while `rpc` is set.
 pub struct Counted {
     transport: Transport,
     rpc: Arc<AtomicBool>,
+    begun: Arc<Begun>,
     metrics: Arc<Metrics>,
+}
+
+/// How far a client has come with its first words.
+#[derive(Debug, Default)]
+pub struct Begun {
+    received: AtomicUsize,
+}
+
+impl Begun {
+    /// Whether it has said which HTTP it speaks.
+    pub fn is_done(&self) -> bool {
+        self.received.load(Ordering::Relaxed) >= PREFACE_BYTES
+    }
+
+    fn received(&self, bytes: usize) {
+        if !self.is_done() {
+            self.received.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Stream {
@@ -40,10 +63,10 @@ impl Stream {
 }
 
 impl Counted {
-    /// The counting transport and its switch.
-    pub fn new(transport: Transport, metrics: Arc<Metrics>) -> (Counted, Arc<AtomicBool>) {
-        let rpc = Arc::new(AtomicBool::new(false));
-        (Counted { transport, rpc: rpc.clone(), metrics }, rpc)
+    /// The counting transport, its switch, and what is known of the connection's begin.
+    pub fn new(transport: Transport, metrics: Arc<Metrics>) -> (Counted, Arc<AtomicBool>, Arc<Begun>) {
+        let (rpc, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(Begun::default()));
+        (Counted { transport, rpc: rpc.clone(), begun: begun.clone(), metrics }, rpc, begun)
     }
 
     fn sent(&self, bytes: usize) {
@@ -97,8 +120,10 @@ impl AsyncRead for Counted {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
+        let bytes = buf.filled().len() - before;
+        this.begun.received(bytes);
         if this.rpc.load(Ordering::Relaxed) {
-            this.metrics.network.client_received_bytes.inc_by((buf.filled().len() - before) as u64);
+            this.metrics.network.client_received_bytes.inc_by(bytes as u64);
         }
         Poll::Ready(Ok(()))
     }

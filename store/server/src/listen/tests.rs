@@ -22,16 +22,21 @@ struct Running {
 }
 
 async fn start(url: &str, make: impl FnOnce(Arc<Router>, Arc<Pages>) -> Service) -> Running {
-    serve(&url.parse().unwrap(), make).await
+    serve(&url.parse().unwrap(), HEADER_TIMEOUT, make).await
 }
 
-async fn serve(url: &Url, make: impl FnOnce(Arc<Router>, Arc<Pages>) -> Service) -> Running {
+/// One whose clients have to speak by then.
+async fn start_with(url: &str, header_timeout: Duration) -> Running {
+    serve(&url.parse().unwrap(), header_timeout, Service::both).await
+}
+
+async fn serve(url: &Url, header_timeout: Duration, make: impl FnOnce(Arc<Router>, Arc<Pages>) -> Service) -> Running {
     let metrics = Arc::new(Metrics::new(false));
     let router = Router::new(metrics.clone(), Box::new(|_| Ok(())), Duration::ZERO)
         .with(HealthServer::new(Health::new(CancellationToken::new())).max_decoding_message_size(1024));
     let pages = Pages::new(Arc::new(healthy()), metrics.clone());
     let keepalive = Keepalive { interval: None, timeout: Duration::from_secs(20) };
-    let server = Server::new(Settings { keepalive, streams_max: 100 }, metrics.clone());
+    let server = Server::new(Settings { keepalive, streams_max: 100, header_timeout }, metrics.clone());
     let listener = Listener::bind(url, None, false).await.unwrap();
     let address = listener.address().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
     server.serve(listener, make(Arc::new(router), Arc::new(pages)));
@@ -123,6 +128,21 @@ async fn draining_ends_idle_connections_at_once_and_new_ones_after_their_first_r
     assert!(kept.read(&mut buffer).await.unwrap() > 0);
 }
 
+#[tokio::test]
+async fn a_client_that_says_nothing_is_hung_up_on_and_one_that_spoke_is_kept() {
+    let running = start_with("http://127.0.0.1:0", Duration::from_secs(1)).await;
+    let mut client = client(running.address).await;
+    client.check(ask("")).await.unwrap();
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let mut halting = TcpStream::connect(running.address).await.unwrap();
+    halting.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    let mut byte = [0];
+    assert_eq!(silent.read(&mut byte).await.unwrap(), 0, "it ends");
+    assert_eq!(halting.read(&mut byte).await.unwrap(), 0, "it ends as well");
+    assert_eq!(running.metrics.network.client_connections.get(), 1, "the other's is as old and stays");
+    client.check(ask("")).await.unwrap();
+}
+
 /// A connection that was served once.
 async fn asked(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -164,7 +184,7 @@ async fn a_socket_file_is_served_taken_over_from_the_dead_and_removed_at_the_end
     let url: Url = format!("unix://{}", path.display()).parse().unwrap();
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "a dead process leaves its file");
-    let running = serve(&url, Service::both).await;
+    let running = serve(&url, HEADER_TIMEOUT, Service::both).await;
     assert!(Listener::bind(&url, None, false).await.is_err());
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();

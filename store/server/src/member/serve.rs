@@ -24,7 +24,7 @@ use crate::driver::{Driver, Ended, Fatal, Flusher, LogReads, LogRole, load_unrec
 use crate::http::{Facts, Pages, Probe, Surface};
 use crate::inbox::{Inbox, Input};
 use crate::lessor::Lessor;
-use crate::listen::{Listener, Server, Service, Settings};
+use crate::listen::{HEADER_TIMEOUT, Listener, Server, Service, Settings};
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::peer::{self, Call, IncomingCall, Local, Peers, Reply, Schedule, Snapshots};
@@ -100,7 +100,7 @@ impl Probe for Life {
 }
 
 fn settings(config: &Config) -> Settings {
-    Settings { keepalive: config.keepalive, streams_max: config.max_concurrent_streams }
+    Settings { keepalive: config.keepalive, streams_max: config.max_concurrent_streams, header_timeout: HEADER_TIMEOUT }
 }
 
 impl Early {
