@@ -22,6 +22,7 @@ pub mod peer;
 pub mod reconfig;
 pub mod rpc;
 pub mod scrub;
+pub mod slices;
 pub mod snapshot;
 pub mod store;
 pub mod tls;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use quorate::config::{self, Request};
-use quorate::{logging, member};
+use quorate::{logging, member, slices};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,6 +14,8 @@ fn main() -> ExitCode {
     // The kernel zeroes a huge page when it is first touched, and the thread that serves everybody waits: 7 ms in a virtual machine whose
     // memory its host has yet to find (`store/README.md`, "Memory"). The allocator asks for such pages.
     let small_pages = nix::sys::prctl::set_thp_disable(true);
+    // Before there are threads, which inherit it.
+    let short_slices = slices::shorten();
     // Points named in the variable FAILPOINTS make this process fail, in a build that has them (never in a released one).
     #[cfg(feature = "failpoints")]
     let _points = fail::FailScenario::setup();
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
     }
     if let Err(error) = small_pages {
         tracing::warn!(%error, "cannot keep the kernel from using huge pages; the first use of one may hold up requests");
+    }
+    if let Err(error) = short_slices {
+        tracing::warn!(%error, "cannot ask the kernel for short turns of threads; flushes and compactions may hold up requests");
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");

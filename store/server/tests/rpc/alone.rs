@@ -60,6 +60,15 @@ async fn no_thread_waits_for_the_kernel_to_zero_a_huge_page() {
 }
 
 #[tokio::test]
+async fn threads_take_turns_sooner_than_the_kernel_has_them() {
+    let server = Server::quorate(&[]);
+    // Before Linux 6.12 there is no such thing.
+    let usual = quorate::slices::of(std::process::id()).unwrap();
+    let expected = if usual.is_zero() { usual } else { quorate::slices::SLICE };
+    assert_eq!(quorate::slices::of(server.pid()).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn pages_show_a_healthy_member_and_what_it_did() {
     let server = Server::quorate(&["--metrics=extensive"]);
     let mut client = Client::connect(&server.address()).await;
