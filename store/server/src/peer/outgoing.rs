@@ -28,6 +28,8 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 /// A peer that fails for the same reason is logged this often, not at every try.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+/// Errors of a peer that are logged in this time; its URLs may each fail in a way of their own.
+const ERRORS_MAX: usize = 4;
 
 /// Runs until the peer leaves the configuration, and then until what waits for it is written.
 pub(super) async fn run(
@@ -88,21 +90,22 @@ async fn keep_connected(
     }
 }
 
-/// What was last logged of a peer that cannot be reached.
+/// What was logged lately of a peer that cannot be reached, `ERRORS_MAX` errors at most.
 #[derive(Debug, Default)]
 struct Failing {
-    last: Option<(String, Instant)>,
+    logged: Vec<(String, Instant)>,
 }
 
 impl Failing {
-    /// Whether to log the error, which is then noted as logged: it is another one than the last, or that was logged long ago. A try may
-    /// take seconds or none at all, so tries are not what is counted.
+    /// Whether to log the error, which is then noted as logged: it was not for `LOG_EVERY`. A try may take seconds or none at all, so tries
+    /// are not what is counted.
     fn is_news(&mut self, error: &str, now: Instant) -> bool {
-        let known = self.last.as_ref().is_some_and(|(text, at)| text == error && now - *at < LOG_EVERY);
-        if !known {
-            self.last = Some((error.to_owned(), now));
+        self.logged.retain(|(_, at)| now - *at < LOG_EVERY);
+        let is_news = self.logged.len() < ERRORS_MAX && self.logged.iter().all(|(text, _)| text != error);
+        if is_news {
+            self.logged.push((error.to_owned(), now));
         }
-        !known
+        is_news
     }
 }
 
@@ -224,5 +227,14 @@ mod tests {
         assert!(failing.is_news("timed out", start + LOG_EVERY / 2));
         assert!(!failing.is_news("timed out", start + LOG_EVERY));
         assert!(failing.is_news("timed out", start + LOG_EVERY * 3 / 2));
+    }
+
+    #[test]
+    fn errors_that_take_turns_are_logged_no_more_often_than_one() {
+        let (mut failing, start) = (Failing::default(), Instant::now());
+        let tries = (0..20).map(|turn| ["refused", "timed out"][turn % 2]);
+        assert_eq!(tries.filter(|error| failing.is_news(error, start)).collect::<Vec<_>>(), ["refused", "timed out"]);
+        let numbered = (0..20).filter(|number| failing.is_news(&format!("error {number}"), start));
+        assert_eq!(numbered.count(), ERRORS_MAX - 2, "whatever they say");
     }
 }
