@@ -185,9 +185,8 @@ impl Cluster {
         let mut last = "nothing was asked".to_owned();
         while started.elapsed() < BACK_WITHIN {
             self.alive(place)?;
-            let mut kv = self.endpoints.kv(place);
-            match within(kv.range(RangeRequest { key: "back".into(), ..Default::default() })).await {
-                Ok(_) => return Ok(()),
+            match read(&self.endpoints, place, false).await {
+                Ok(()) => return Ok(()),
                 Err(why) => last = why,
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -207,11 +206,6 @@ impl Cluster {
         };
         let mut text = String::new();
         for (place, member) in self.members.iter().enumerate() {
-            let read = |serializable| {
-                let request = RangeRequest { key: "back".into(), serializable, ..Default::default() };
-                let mut kv = anew.kv(place);
-                async move { within(kv.range(request)).await.map_or_else(|why| why, |_| "answered".to_owned()) }
-            };
             let asked = within(anew.maintenance(place).status(StatusRequest {})).await;
             let stands = asked.map(|status| {
                 let StatusResponse { leader, raft_term, raft_index, raft_applied_index, errors, .. } = status;
@@ -220,7 +214,9 @@ impl Cluster {
                     "{id:x} follows {leader:x} in term {raft_term}, committed {raft_index}, applied {raft_applied_index}, {errors:?}"
                 )
             });
-            let (serializable, linearizable) = (read(true).await, read(false).await);
+            let outcome = |read: Result<(), String>| read.err().unwrap_or_else(|| "answered".to_owned());
+            let serializable = outcome(read(&anew, place, true).await);
+            let linearizable = outcome(read(&anew, place, false).await);
             text += &format!(
                 "{} by a new connection: {}; serializable read: {serializable}; linearizable read: {linearizable}\n",
                 member.name(),
@@ -384,6 +380,12 @@ fn promoted<T>(answer: Result<T, String>) -> Result<(), String> {
         Err(why) if why.ends_with("can only promote a learner member") => Ok(()),
         answer => answer.map(|_| ()),
     }
+}
+
+/// Whether a member answers a read.
+async fn read(endpoints: &Endpoints, place: usize, serializable: bool) -> Result<(), String> {
+    let request = RangeRequest { key: "back".into(), serializable, ..Default::default() };
+    within(endpoints.kv(place).range(request)).await.map(|_| ())
 }
 
 async fn within<T>(call: impl Future<Output = tonic::Result<tonic::Response<T>>>) -> Result<T, String> {
