@@ -22,7 +22,7 @@ pub enum Transport {
     Tls(Box<TlsStream<Stream>>),
 }
 
-/// Length of what a client of HTTP/2 sends first (RFC 9113, 3.4). No request of HTTP/1 with a header is shorter.
+/// Length of what a client of HTTP/2 sends first (RFC 9113, 3.4). No request of HTTP/1.1, which names its host, is shorter.
 const PREFACE_BYTES: usize = 24;
 
 /// Counts what passes while `rpc` is set.
