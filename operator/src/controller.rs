@@ -28,7 +28,7 @@ use crate::observe::{self, Credentials};
 use crate::observed::Observed;
 use crate::plan::{self, Action, Step};
 use crate::status::events::{self, Told};
-use crate::status::{self, View};
+use crate::status::{self, View, refusal};
 
 /// Rounds in one run of the reconciler; founding and joining need about ten. Beyond, other clusters get their turn.
 const ROUNDS_MAX: usize = 32;
@@ -227,10 +227,11 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
             now,
         })
     };
-    let status = show(&decision.step);
+    let refused = refusal::standing(object.status.as_ref(), desired.generation, &decision.step).map(Step::Stall);
+    let status = show(refused.as_ref().unwrap_or(&decision.step));
     shared.metrics.show(&desired.namespace, &desired.name, &status);
     shared.check_tenure()?;
-    status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
+    status::write(&shared.client, object, object.status.as_ref(), &status).await.map_err(Error::Status)?;
     if let Some(stall) = decision.step.stalled().or(decision.overdue.as_ref()) {
         announce(shared, object, stall).await;
     }
@@ -241,15 +242,16 @@ async fn round(shared: &Shared, object: &QuorateCluster) -> Result<Option<Next>,
         Step::Act { action, why } => {
             let hands = Hands { client: &shared.client, desired: &desired, observation: &observation };
             match perform(shared, object, &hands, action, why).await {
-                Err(Error::Act { source, action }) if source.is_unsupported() || source.is_refused() => {
-                    let reason = if source.is_refused() { "Refused" } else { "NotSupported" };
-                    let stall = plan::Stall { reason, message: format!("{action}: {source}") };
-                    let status = show(&Step::Stall(stall.clone()));
-                    status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
-                    announce(shared, object, &stall).await;
-                    shared.metrics.stall(reason);
-                    Ok(Some(Next::requeue(STEADY)))
-                }
+                Err(Error::Act { source, action }) => match refusal::stall(action, &source) {
+                    Some(stall) => {
+                        let refused = show(&Step::Stall(stall.clone()));
+                        status::write(&shared.client, object, Some(&status), &refused).await.map_err(Error::Status)?;
+                        announce(shared, object, &stall).await;
+                        shared.metrics.stall(stall.reason);
+                        Ok(Some(Next::requeue(STALLED)))
+                    }
+                    None => Err(Error::Act { source, action }),
+                },
                 result => result,
             }
         }
@@ -267,7 +269,7 @@ async fn invalid(shared: &Shared, object: &QuorateCluster, message: &str, now: T
     let generation = object.metadata.generation.unwrap_or(0);
     let status = status::invalid(object.status.as_ref(), generation, message, now);
     shared.check_tenure()?;
-    status::write(&shared.client, object, &status).await.map_err(Error::Status)?;
+    status::write(&shared.client, object, object.status.as_ref(), &status).await.map_err(Error::Status)?;
     shared.metrics.stall("InvalidSpec");
     Ok(Next::requeue(STALLED))
 }

@@ -24,7 +24,9 @@ mod world;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use common::Error;
 use futures::FutureExt;
+use http::Request;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -125,11 +127,35 @@ async fn refused(world: &World) -> Outcome {
     services.delete("odd", &DeleteParams::default()).await?;
     world.await_condition("odd", "Stalled", "Refused").await?;
     let said = world.condition("odd", "Stalled").await?.map(|condition| condition.message).unwrap_or_default();
-    assert!(said.contains("tolerations[0].operator") && said.contains("Sometimes"), "{said}");
+    assert!(
+        said.starts_with("Apply: StatefulSet.apps \"odd\" is invalid: spec.template.spec.tolerations[0].operator"),
+        "{said}"
+    );
+    assert!(said.contains("Sometimes"), "{said}");
+    refusal_stands(world).await?;
     world.patch("odd", json!({"spec": {"pods": {"tolerations": []}}})).await?;
     world.await_ready("odd", 1).await?;
     assert_ne!(services.get("odd").await?.uid(), foreign.uid(), "the operator made one of its own");
     world.delete("odd").await
+}
+
+/// The operator tries again every few seconds, and as long as it is refused for the same reason it writes nothing.
+async fn refusal_stands(world: &World) -> Outcome {
+    let (before, tries) = (world.clusters().get("odd").await?, statefulsets_refused(world).await?);
+    world.await_until("one more try", async || Ok(statefulsets_refused(world).await? >= tries + 1)).await?;
+    assert_eq!(world.clusters().get("odd").await?, before, "the object after one more try");
+    Ok(())
+}
+
+/// How many StatefulSets the API server has found invalid since it started.
+async fn statefulsets_refused(world: &World) -> Result<u64, Error> {
+    let metrics = world.client.request_text(Request::get("/metrics").body(Vec::new())?).await?;
+    let refusals = metrics.lines().filter(|line| {
+        line.starts_with("apiserver_request_total{")
+            && line.contains("code=\"422\"")
+            && line.contains("resource=\"statefulsets\"")
+    });
+    refusals.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
 }
 
 async fn founding(world: &World) -> Outcome {

@@ -2,6 +2,7 @@
 
 mod conditions;
 pub mod events;
+pub mod refusal;
 mod view;
 
 use kube::api::{Patch, PatchParams};
@@ -16,13 +17,14 @@ pub use view::{View, view};
 /// Name under which the operator owns the fields of status.
 const FIELD_MANAGER: &str = "quorate-operator-status";
 
-/// Writes the status unless it is what the object has.
+/// Writes the status unless it is what the object is known to have.
 pub async fn write(
     client: &Client,
     object: &QuorateCluster,
+    known: Option<&QuorateClusterStatus>,
     status: &QuorateClusterStatus,
 ) -> Result<bool, kube::Error> {
-    if object.status.as_ref() == Some(status) {
+    if known == Some(status) {
         return Ok(false);
     }
     let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name) else { return Ok(false) };
