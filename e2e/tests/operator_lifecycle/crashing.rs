@@ -133,7 +133,7 @@ pub async fn until(
             return Ok(deaths);
         }
     }
-    Err(format!("not so after {DEATHS_MAX} operators").into())
+    Err(format!("not so after {DEATHS_MAX} operators\n{}", world.describe().await?).into())
 }
 
 /// A process that is an operator; killed when it is dropped.

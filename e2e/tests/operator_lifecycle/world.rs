@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::conditions::{is_crd_established, is_deployment_completed};
 use kube::runtime::wait::await_condition;
@@ -342,6 +342,39 @@ impl World {
             }
         }
         Ok(false)
+    }
+
+    /// What a person would ask for when it does not get on: status, record, pods, claims and events, one a line.
+    pub async fn describe(&self) -> Result<String, Error> {
+        let all = ListParams::default();
+        let mut lines = Vec::new();
+        for one in self.clusters().list(&all).await? {
+            lines.push(format!("{}: {}", one.name_any(), serde_json::to_string(&one.status)?));
+        }
+        for one in Api::<ConfigMap>::default_namespaced(self.client.clone()).list(&all).await? {
+            let record = one.data.as_ref().and_then(|data| data.get("latch.json"));
+            lines.extend(record.map(|record| format!("{}: {record}", one.name_any())));
+        }
+        for one in self.pods().list(&all).await? {
+            let (deleted, status) = (one.metadata.deletion_timestamp.is_some(), serde_json::to_string(&one.status)?);
+            lines.push(format!("{} (deleted: {deleted}): {status}", one.name_any()));
+            let last = LogParams { tail_lines: Some(20), ..LogParams::default() };
+            lines.extend(self.pods().logs(&one.name_any(), &last).await.ok());
+        }
+        for one in Api::<PersistentVolumeClaim>::default_namespaced(self.client.clone()).list(&all).await? {
+            lines.push(format!(
+                "{}: {} {}",
+                one.name_any(),
+                serde_json::to_string(&one.metadata)?,
+                serde_json::to_string(&one.status)?
+            ));
+        }
+        for one in Api::<Event>::default_namespaced(self.client.clone()).list(&all).await? {
+            let (subject, said) = (one.involved_object.name, one.message);
+            let at = one.last_timestamp.map(|at| at.0.to_string()).unwrap_or_default();
+            lines.push(format!("{at} {}: {}", subject.unwrap_or_default(), said.unwrap_or_default()));
+        }
+        Ok(lines.join("\n"))
     }
 
     /// Looks again and again until it is so.
