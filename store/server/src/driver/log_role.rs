@@ -2,9 +2,9 @@
 //!
 //! Group commit without a timer: whatever was handed over while the disk was busy goes into the next group.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quorate_core::log::{Entry, HardState, Index};
@@ -30,13 +30,36 @@ struct Job {
     entries: Vec<Entry>,
 }
 
+/// Number of the last persist that the thread made durable. Who waits for it sleeps, for a full disk that may be hours.
+#[derive(Default)]
+struct Done {
+    number: Mutex<u64>,
+    rises: Condvar,
+}
+
+impl Done {
+    fn number(&self) -> MutexGuard<'_, u64> {
+        self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn raise(&self, number: u64) {
+        *self.number() = number;
+        self.rises.notify_all();
+    }
+
+    fn wait(&self, number: u64) {
+        let done = self.rises.wait_while(self.number(), |done| *done < number);
+        drop(done.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// See the module.
 pub struct LogRole {
     wal: Arc<Mutex<Wal>>,
     jobs: SyncSender<Job>,
-    /// Number of the last persist handed to the thread, and of the last that it made durable.
+    /// Number of the last persist handed to the thread.
     handed: u64,
-    done: Arc<AtomicU64>,
+    done: Arc<Done>,
     space: Space,
     metrics: Arc<Metrics>,
 }
@@ -140,7 +163,7 @@ impl LogRole {
             wal: Arc::new(Mutex::new(wal)),
             jobs,
             handed: 0,
-            done: Arc::new(AtomicU64::new(0)),
+            done: Arc::default(),
             space: Space::new(inbox.clone()),
             metrics: metrics.clone(),
         };
@@ -148,7 +171,7 @@ impl LogRole {
         let thread = move || {
             if let Err(error) = run(&wal, &receiver, &done, space, &metrics) {
                 // Nobody waits for a thread that is gone; whatever comes next meets a log that takes no more writes.
-                done.store(u64::MAX, Ordering::Release);
+                done.raise(u64::MAX);
                 inbox.push(Input::Failed(error.to_string()));
             }
         };
@@ -210,14 +233,12 @@ impl LogRole {
 
     /// Whether nothing waits for a sync.
     pub fn is_idle(&self) -> bool {
-        self.done.load(Ordering::Acquire) >= self.handed
+        *self.done.number() >= self.handed
     }
 
     /// Waits until everything that was handed over is durable.
     pub fn wait_idle(&self) {
-        while !self.is_idle() {
-            std::thread::yield_now();
-        }
+        self.done.wait(self.handed);
     }
 
     /// Writes the commit index behind the log without a sync: what tells a restarted process what it may have answered.
@@ -245,7 +266,7 @@ impl LogRole {
 fn run(
     wal: &Mutex<Wal>,
     jobs: &Receiver<Job>,
-    done: &AtomicU64,
+    done: &Done,
     mut space: Space,
     metrics: &Metrics,
 ) -> Result<(), wal::Error> {
@@ -256,7 +277,7 @@ fn run(
             Ok(mut job) => {
                 gather(&mut job, jobs, &mut held);
                 space.write(wal, metrics, job.hard_state, &job.entries, None)?;
-                done.store(job.number, Ordering::Release);
+                done.raise(job.number);
                 space.inbox.push(Input::Event(Event::Persisted { number: job.number }));
             }
             Err(RecvTimeoutError::Timeout) => {}
