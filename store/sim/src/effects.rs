@@ -76,7 +76,15 @@ impl Cluster {
         match effect {
             Effect::Send(message) => match message.snapshot() {
                 Some(meta) => self.send_snapshot(host, &message, &meta),
-                None => self.post(host, message.to(), Packet::Raft(encode(&message))),
+                None => {
+                    let mut bytes = encode(&message);
+                    if self.options.bug == Some(Bug::ReuseContext)
+                        && let Some(process) = &mut host.process
+                    {
+                        bytes = process.contexts.outgoing(bytes);
+                    }
+                    self.post(host, message.to(), Packet::Raft(bytes));
+                }
             },
             Effect::Forward { to, sequence, term, proposals } => {
                 if self.options.bug == Some(Bug::ForwardTwice)

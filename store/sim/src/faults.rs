@@ -170,12 +170,23 @@ impl Cluster {
 
     /// There is room again: what was held up goes on.
     pub(crate) fn disk_back(&mut self, host: &mut Host) {
-        if host.log.lock().make_room() {
-            self.mark(host.id, "has room on its disk again", [0, 0, 0]);
+        if self.make_room(host) {
             self.begin_sync(host);
-            self.begin_flush(host);
-            self.tell(host, Event::DiskBack);
+            self.turn(host);
         }
+    }
+
+    /// False when there was room.
+    pub(crate) fn make_room(&mut self, host: &mut Host) -> bool {
+        if !host.log.lock().make_room() {
+            return false;
+        }
+        self.mark(host.id, "has room on its disk again", [0, 0, 0]);
+        self.begin_flush(host);
+        if let Some(process) = &mut host.process {
+            process.events.push(Event::DiskBack);
+        }
+        true
     }
 
     fn heal_later(&mut self, number: u64, chance: &mut Chance) {

@@ -14,6 +14,7 @@ use quorate_core::replica::{self, MEMORY_BYTES_MAX, Start, Timing, Window};
 use quorate_core::wal_format::SegmentName;
 
 use crate::chance::Chance;
+use crate::contexts::Contexts;
 use crate::disk::File;
 use crate::integrity::{HASHED_EVERY, Integrity};
 use crate::leases::Lessor;
@@ -142,6 +143,8 @@ pub struct Process {
     pub halted: bool,
     pub lines: Lines,
     pub integrity: Integrity,
+    /// For a planted bug.
+    pub contexts: Contexts,
 }
 
 /// What opening found.
@@ -329,6 +332,7 @@ impl Host {
             halted: false,
             lines: Lines::default(),
             integrity: Integrity::default(),
+            contexts: Contexts::new(self.id, self.boot),
         }));
         Ok(Found { torn: opened.torn, completed })
     }

@@ -12,6 +12,7 @@ mod chance;
 mod checkers;
 mod clients;
 mod cluster;
+mod contexts;
 mod converge;
 mod counts;
 mod disk;

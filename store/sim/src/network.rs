@@ -13,6 +13,7 @@ use quorate_core::replica::Message;
 
 use crate::cluster::{Cluster, What};
 use crate::host::{Host, Received};
+use crate::options::Bug;
 
 #[derive(Clone)]
 pub enum Packet {
@@ -139,10 +140,15 @@ impl Cluster {
             return;
         }
         match packet {
-            Packet::Raft(bytes) => match Message::decode(bytes) {
-                Ok(message) => process.events.push(Event::Message(message)),
-                Err(error) => self.world.violate(format!("a message does not decode: {error}")),
-            },
+            Packet::Raft(mut bytes) => {
+                if self.options.bug == Some(Bug::ReuseContext) {
+                    bytes = process.contexts.incoming(bytes);
+                }
+                match Message::decode(bytes) {
+                    Ok(message) => process.events.push(Event::Message(message)),
+                    Err(error) => self.world.violate(format!("a message does not decode: {error}")),
+                }
+            }
             Packet::Snapshot { boot, message, meta, mut rows } => {
                 if !self.faults {
                     rows.repair();

@@ -17,6 +17,8 @@ pub enum Bug {
     SkipSync,
     /// Reports terms and votes as durable without writing them.
     LoseTerm,
+    /// Reports the term that a sole voter raises as durable before the disk synced it, so that appends of that term leave.
+    EarlyTerm,
     /// Answers a write when it is proposed.
     AnswerAtPropose,
     /// Applies the commands of some entries twice.
@@ -25,6 +27,8 @@ pub enum Bug {
     ProposeTwice,
     /// Serves a linearizable read from the local state.
     LocalRead,
+    /// Asks with one context for every round of reads.
+    ReuseContext,
     /// Starts a member on an old copy of its disk.
     StaleDisk,
     /// Takes what a killed process wrote and did not sync for durable when it starts again.

@@ -24,7 +24,12 @@ impl Cluster {
             return;
         }
         let idle = process.jobs.is_empty() && process.syncing.is_none();
-        let inline = process.node.status().sole_voter && idle;
+        let mut inline = process.node.status().sole_voter && idle;
+        let term = host.log.lock().hard_state().term;
+        if bug == Some(Bug::EarlyTerm) && inline && job.hard_state.is_some_and(|state| state.term > term) {
+            process.events.push(Event::Persisted { number });
+            inline = false;
+        }
         if !inline && bug != Some(Bug::SkipSync) {
             process.jobs.push_back(job);
             return self.begin_sync(host);
@@ -123,6 +128,21 @@ impl Cluster {
         true
     }
 
+    /// Makes everything durable that was handed over. On a full disk the process waits for room here and does nothing else meanwhile; it
+    /// has it at once.
+    fn sync_all(&mut self, host: &mut Host) {
+        loop {
+            while host.process.as_ref().is_some_and(|process| process.syncing.is_some()) {
+                self.synced(host);
+            }
+            if host.process.as_ref().is_none_or(|process| process.jobs.is_empty()) {
+                return;
+            }
+            self.make_room(host);
+            self.begin_sync(host);
+        }
+    }
+
     pub(crate) fn install(
         &mut self,
         host: &mut Host,
@@ -135,10 +155,7 @@ impl Cluster {
         let Some(Received { name, rows, .. }) = host.received.clone().filter(is_it) else {
             return self.world.violate(format!("member {} took a snapshot that did not arrive", host.id));
         };
-        // Everything that was handed over before is made durable first.
-        while host.process.as_ref().is_some_and(|process| process.syncing.is_some()) {
-            self.synced(host);
-        }
+        self.sync_all(host);
         let marker = SnapshotMarker { meta: meta.clone(), directory: name.clone() };
         if host.log.lock().write(hard_state, entries, Some(&marker)) == Wrote::Died {
             return self.torn_creation(host);
