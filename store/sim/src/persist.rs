@@ -128,15 +128,17 @@ impl Cluster {
         true
     }
 
-    /// Makes everything durable that was handed over. On a full disk the process waits for room here and does nothing else meanwhile; it
-    /// has it at once.
-    fn sync_all(&mut self, host: &mut Host) {
+    /// Makes everything durable that was handed over; false when the process died over it. On a full disk it waits for room here and does
+    /// nothing else meanwhile; it has it at once.
+    fn sync_all(&mut self, host: &mut Host) -> bool {
         loop {
             while host.process.as_ref().is_some_and(|process| process.syncing.is_some()) {
                 self.synced(host);
             }
-            if host.process.as_ref().is_none_or(|process| process.jobs.is_empty()) {
-                return;
+            match &host.process {
+                None => return false,
+                Some(process) if process.jobs.is_empty() => return true,
+                Some(_) => {}
             }
             self.make_room(host);
             self.begin_sync(host);
@@ -155,7 +157,9 @@ impl Cluster {
         let Some(Received { name, rows, .. }) = host.received.clone().filter(is_it) else {
             return self.world.violate(format!("member {} took a snapshot that did not arrive", host.id));
         };
-        self.sync_all(host);
+        if !self.sync_all(host) {
+            return;
+        }
         let marker = SnapshotMarker { meta: meta.clone(), directory: name.clone() };
         if host.log.lock().write(hard_state, entries, Some(&marker)) == Wrote::Died {
             return self.torn_creation(host);
