@@ -168,10 +168,7 @@ impl Cluster {
     /// third of all packets is lost, the connection to one of them may take longer than all have.
     async fn without_alarm(&self, started: Instant) -> Result<(), Violation> {
         let mut last = "nothing was asked".to_owned();
-        let mut places = (0..self.members.len()).cycle();
-        while started.elapsed() < BACK_WITHIN
-            && let Some(place) = places.next()
-        {
+        for place in (0..self.members.len()).cycle().take_while(|_| started.elapsed() < BACK_WITHIN) {
             let mut client = self.endpoints.maintenance(place);
             let alarms = AlarmRequest { action: AlarmAction::Get.into(), ..AlarmRequest::default() };
             match within(client.alarm(alarms)).await {

@@ -20,6 +20,7 @@ use quorate_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_api::etcdserverpb::{MoveLeaderRequest, PutRequest, RangeRequest};
 use quorate_e2e::kubernetes::{Cgroup, Cluster, Deadline, Relay, cache_folder, run};
 use quorate_operator::crd::{QuorateCluster, QuorateClusterStatus};
+use quorate_operator::observe::LATCH_KEY;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -352,7 +353,7 @@ impl World {
             lines.push(format!("{}: {}", one.name_any(), serde_json::to_string(&one.status)?));
         }
         for one in Api::<ConfigMap>::default_namespaced(self.client.clone()).list(&all).await? {
-            let record = one.data.as_ref().and_then(|data| data.get("latch.json"));
+            let record = one.data.as_ref().and_then(|data| data.get(LATCH_KEY));
             lines.extend(record.map(|record| format!("{}: {record}", one.name_any())));
         }
         for one in self.pods().list(&all).await? {

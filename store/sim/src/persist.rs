@@ -25,8 +25,8 @@ impl Cluster {
         }
         let idle = process.jobs.is_empty() && process.syncing.is_none();
         let mut inline = process.node.status().sole_voter && idle;
-        let term = host.log.lock().hard_state().term;
-        if bug == Some(Bug::EarlyTerm) && inline && job.hard_state.is_some_and(|state| state.term > term) {
+        let rises = |state: HardState| state.term > host.log.lock().hard_state().term;
+        if bug == Some(Bug::EarlyTerm) && inline && job.hard_state.is_some_and(rises) {
             process.events.push(Event::Persisted { number });
             inline = false;
         }
